@@ -1,0 +1,1 @@
+//! Criterion benches of Hufu; one file answers one question.

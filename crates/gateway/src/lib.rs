@@ -1,0 +1,1 @@
+//! Sockets: northbound HTTP, channel clients, drivers of shards and store, metrics, config, admin.

@@ -1,0 +1,3 @@
+//! The command line of Hufu: one file a verb.
+
+fn main() {}

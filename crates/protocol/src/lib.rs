@@ -1,0 +1,14 @@
+//! Wire bytes ⇄ typed messages, zero-copy; amounts, ids, codes; the channel's words → neutral facts.
+//!
+//! Nothing here holds a socket, a thread, a clock or a key. `fact` is what the automata of
+//! `state-machine` understand; everything else turns one channel's wire into it.
+#![forbid(unsafe_code)]
+
+pub mod amount;
+pub mod fact;
+pub mod fields;
+pub mod ids;
+
+pub use amount::{AmountError, Fen};
+pub use fields::Fields;
+pub use ids::{AppId, AuthCode, IdError, MchId, OutTradeNo, Text, TransactionId};

@@ -1,0 +1,1 @@
+//! Raw pairs in, signature or verdict out: canonical string, MD5, HMAC-SHA256, key ring.

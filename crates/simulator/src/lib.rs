@@ -1,0 +1,1 @@
+//! The wallet's side as a seeded model, and the virtual-time world that judges the switch.

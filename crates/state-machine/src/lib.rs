@@ -1,0 +1,1 @@
+//! Life of a payment and of a reversal: automata, records, policy, query planner, the shard.

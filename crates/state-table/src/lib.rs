@@ -1,0 +1,1 @@
+//! Slots that one writer publishes and every thread reads without a lock.

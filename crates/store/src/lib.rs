@@ -1,0 +1,1 @@
+//! Durable records, conditional writes, recovery.

@@ -1,0 +1,1 @@
+//! Hierarchical timing wheel: many deadlines, no clock of its own.
