@@ -1,0 +1,248 @@
+//! The wheel itself: slots of lists of timers, and the present.
+
+use std::fmt;
+
+use crate::handle::{Full, Handle};
+use crate::slab::{NIL, Slab};
+use crate::slot::{Ends, Place, Slots};
+use crate::tick::Tick;
+
+/// Timers of a distant slot that [`Wheel::next_deadline`] looks through for the earliest.
+const LOOKED_THROUGH_MAX: usize = 64;
+
+/// A timing wheel: values of type `T`, each kept until its deadline.
+///
+/// It takes 24 bytes a timer when `T` has 4 (30 with what growth keeps in reserve) and 17 KiB when empty.
+///
+/// The wheel's *present* is the latest `now` it was given. No timer fires before its deadline; those that are due
+/// come in the order of their deadlines, and those of one deadline in the order in which they were put in. A
+/// timer put in for an instant already past counts as due at the present.
+pub struct Wheel<T> {
+    /// The present, in milliseconds; while timers are due, the deadline of the one given out last.
+    position: u64,
+    len: u32,
+    timers_max: u32,
+    slots: Slots,
+    slab: Slab<T>,
+}
+
+impl<T: Copy> Wheel<T> {
+    /// The most timers that any wheel can hold.
+    pub const TIMERS_MAX: u32 = NIL;
+
+    /// An empty wheel whose present is `now`, for up to [`Wheel::TIMERS_MAX`] timers.
+    #[must_use]
+    pub fn new(now: Tick) -> Self {
+        Self::with_capacity(now, 0)
+    }
+
+    /// The same, with room for `timers` timers before it has to ask for memory.
+    #[must_use]
+    pub fn with_capacity(now: Tick, timers: u32) -> Self {
+        Self {
+            position: now.as_ms(),
+            len: 0,
+            timers_max: Self::TIMERS_MAX,
+            slots: Slots::new(),
+            slab: Slab::with_capacity(timers),
+        }
+    }
+
+    /// Limits the wheel to `timers_max` timers at a time.
+    #[must_use]
+    pub fn with_timers_max(mut self, timers_max: u32) -> Self {
+        self.timers_max = timers_max;
+        self
+    }
+
+    /// Puts in a timer that is due at `at`, and names it for [`Wheel::cancel`]. Constant time.
+    ///
+    /// # Panics
+    ///
+    /// If `timers_max` timers are in already: for owners whose own limits keep it from happening, as a shard's
+    /// `orders_max` does. The others call [`Wheel::try_insert`].
+    pub fn insert(&mut self, at: Tick, value: T) -> Handle {
+        self.try_insert(at, value).expect("the owner's limits keep the wheel under timers_max")
+    }
+
+    /// As [`Wheel::insert`], but refuses the timer when there is no room.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if `timers_max` timers are in already.
+    #[inline]
+    pub fn try_insert(&mut self, at: Tick, value: T) -> Result<Handle, Full> {
+        if self.len >= self.timers_max {
+            return Err(Full);
+        }
+        self.len += 1;
+        let deadline = at.as_ms().max(self.position);
+        let handle = self.slab.insert(deadline, value);
+        self.append(handle.index, deadline);
+        Ok(handle)
+    }
+
+    /// Takes a timer out and gives its value; `None` if it fired or was cancelled before. Constant time.
+    #[inline]
+    pub fn cancel(&mut self, handle: Handle) -> Option<T> {
+        let timer = self.slab.get(handle)?;
+        let (value, prev, next) = (timer.value, timer.prev, timer.next);
+        let place = Place::of(timer.deadline, self.position);
+        match (prev, next) {
+            (NIL, NIL) => {
+                self.slots.take(place);
+            }
+            (NIL, _) => {
+                self.slots.set_head(place, next);
+                self.slab.at_mut(next).prev = NIL;
+            }
+            (_, NIL) => {
+                self.slots.set_tail(place, prev);
+                self.slab.at_mut(prev).next = NIL;
+            }
+            (_, _) => {
+                self.slab.at_mut(next).prev = prev;
+                self.slab.at_mut(prev).next = next;
+            }
+        }
+        self.slab.free(handle.index);
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// Takes out the first timer that is due at `now`: its deadline and its value. Call it until it says `None`;
+    /// only then has the present come to `now`. A `now` before the present counts as the present.
+    ///
+    /// Timers may be put in and cancelled between two calls. One that is put in for an instant up to `now` comes
+    /// out in the same round, so that an owner who always does that never gets to `None`.
+    #[inline]
+    pub fn pop_due(&mut self, now: Tick) -> Option<(Tick, T)> {
+        let now = now.as_ms().max(self.position);
+        while let Some(place) = self.slots.first() {
+            let start = place.start(self.position);
+            if start > now {
+                break;
+            }
+            // The present enters this slot, the earliest there is, so no other timer's slot changes by it.
+            self.position = start;
+            if place.is_one_tick() {
+                return Some(self.pop_front(place));
+            }
+            self.spread(place);
+        }
+        self.position = now;
+        None
+    }
+
+    /// Takes out every timer that is due at `now`, in order, and gives its deadline and value to `fired`.
+    pub fn advance(&mut self, now: Tick, mut fired: impl FnMut(Tick, T)) {
+        while let Some((deadline, value)) = self.pop_due(now) {
+            fired(deadline, value);
+        }
+    }
+
+    /// When to call [`Wheel::pop_due`] next: never later than the earliest deadline, and `None` if there is none.
+    ///
+    /// It is that deadline itself when it lies within the present's run of 256 ms, or when at most 64 timers share
+    /// its slot. Otherwise it may be the start of the slot, which is later than the present; each wake-up at
+    /// such a start brings the answer nearer, and seven of them at most lead to the deadline.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let place = self.slots.first()?;
+        let start = place.start(self.position);
+        if place.is_one_tick() {
+            return Some(Tick::from_ms(start));
+        }
+        let mut earliest = u64::MAX;
+        let mut index = self.slots.ends(place).head;
+        for _ in 0..LOOKED_THROUGH_MAX {
+            if index == NIL {
+                return Some(Tick::from_ms(earliest));
+            }
+            let timer = self.slab.at(index);
+            earliest = earliest.min(timer.deadline);
+            index = timer.next;
+        }
+        Some(Tick::from_ms(if index == NIL { earliest } else { start }))
+    }
+
+    /// The number of timers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is no timer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The present: the latest `now` that [`Wheel::pop_due`] came to.
+    #[must_use]
+    pub fn now(&self) -> Tick {
+        Tick::from_ms(self.position)
+    }
+
+    /// Bytes of memory taken, reserves included.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() - size_of::<Slots>() + self.slots.memory_bytes() + self.slab.memory_bytes()
+    }
+
+    /// Hangs a timer last in the slot of its deadline.
+    fn append(&mut self, index: u32, deadline: u64) {
+        let place = Place::of(deadline, self.position);
+        let Ends { tail, .. } = self.slots.ends(place);
+        let timer = self.slab.at_mut(index);
+        timer.next = NIL;
+        timer.prev = tail;
+        if tail == NIL {
+            self.slots.set(place, Ends { head: index, tail: index });
+        } else {
+            self.slab.at_mut(tail).next = index;
+            self.slots.set_tail(place, index);
+        }
+    }
+
+    /// Takes the first timer out of an occupied slot.
+    fn pop_front(&mut self, place: Place) -> (Tick, T) {
+        let head = self.slots.ends(place).head;
+        let timer = self.slab.at(head);
+        let due = (Tick::from_ms(timer.deadline), timer.value);
+        let next = timer.next;
+        if next == NIL {
+            self.slots.take(place);
+        } else {
+            self.slots.set_head(place, next);
+            self.slab.at_mut(next).prev = NIL;
+        }
+        self.slab.free(head);
+        self.len -= 1;
+        due
+    }
+
+    /// Moves the timers of a slot that the present has entered to lower levels. They keep their order, and nothing
+    /// can hang there before them, so timers of one deadline stay in the order in which they were put in.
+    fn spread(&mut self, place: Place) {
+        let mut index = self.slots.take(place).head;
+        while index != NIL {
+            let timer = self.slab.at(index);
+            let (deadline, next) = (timer.deadline, timer.next);
+            self.append(index, deadline);
+            index = next;
+        }
+    }
+}
+
+impl<T> fmt::Debug for Wheel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, len, timers_max, .. } = self;
+        let mut debug = f.debug_struct("Wheel");
+        debug.field("position", position).field("len", len).field("timers_max", timers_max);
+        debug.finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
