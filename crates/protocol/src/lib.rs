@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod amount;
+pub mod channel;
 pub mod fact;
 pub mod fields;
 pub mod ids;
+pub mod wechat_v2;
+pub mod xml;
 
 pub use amount::{AmountError, Fen};
 pub use fields::Fields;

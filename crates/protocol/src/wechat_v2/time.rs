@@ -1,0 +1,188 @@
+//! Times on the wire: civil time at +08:00, whatever the machine's zone, ⇄ Unix seconds.
+//!
+//! Source: wechatpay-v2 §5 no. 6 and 14. China has had no other offset since 1991.
+
+use crate::ids::Text;
+
+/// Beijing's offset from UTC, in seconds.
+const OFFSET_S: i64 = 8 * 3600;
+const DAY_S: i64 = 86_400;
+
+/// Reads `yyyyMMddHHmmss` (`time_end`, `time_start`) as Unix seconds; `None` unless it is a real moment.
+#[must_use]
+pub fn parse_compact(text: &str) -> Option<i64> {
+    let digits: &[u8; 14] = text.as_bytes().try_into().ok()?;
+    moment(&[
+        number(&digits[..4])?,
+        number(&digits[4..6])?,
+        number(&digits[6..8])?,
+        number(&digits[8..10])?,
+        number(&digits[10..12])?,
+        number(&digits[12..])?,
+    ])
+}
+
+/// Reads `yyyy-MM-dd HH:mm:ss` (`refund_success_time_$n`) as Unix seconds; `None` unless it is a real moment.
+#[must_use]
+pub fn parse_spaced(text: &str) -> Option<i64> {
+    let bytes: &[u8; 19] = text.as_bytes().try_into().ok()?;
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b' ', _, _, b':', _, _, b':', _, _] = bytes else { return None };
+    moment(&[
+        number(&bytes[..4])?,
+        number(&bytes[5..7])?,
+        number(&bytes[8..10])?,
+        number(&bytes[11..13])?,
+        number(&bytes[14..16])?,
+        number(&bytes[17..])?,
+    ])
+}
+
+/// Writes Unix seconds as `yyyyMMddHHmmss`; `None` outside the years 1 to 9999.
+#[must_use]
+pub fn format_compact(unix_s: i64) -> Option<Text<14>> {
+    let [year, month, day, hour, minute, second] = civil(unix_s)?;
+    Text::new(&format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")).ok()
+}
+
+/// Writes Unix seconds as `yyyy-MM-dd HH:mm:ss`; `None` outside the years 1 to 9999.
+#[must_use]
+pub fn format_spaced(unix_s: i64) -> Option<Text<19>> {
+    let [year, month, day, hour, minute, second] = civil(unix_s)?;
+    Text::new(&format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")).ok()
+}
+
+/// Digits and nothing else.
+fn number(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+}
+
+/// Unix seconds of year, month, day, hour, minute and second in Beijing.
+fn moment(&[year, month, day, hour, minute, second]: &[i64; 6]) -> Option<i64> {
+    let real = year >= 1
+        && (1..=12).contains(&month)
+        && (1..=month_days(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    real.then(|| days(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second - OFFSET_S)
+}
+
+fn month_days(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01. Years are counted from March, so that the leap day is the last of its year.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month > 2 { year } else { year - 1 };
+    let month = (month + 9) % 12;
+    // 719,468 days lie between the first of March of year 0 and 1970-01-01.
+    year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
+/// Year, month, day, hour, minute and second in Beijing.
+fn civil(unix_s: i64) -> Option<[i64; 6]> {
+    let local = unix_s.checked_add(OFFSET_S)?;
+    let (day, second) = (local.div_euclid(DAY_S), local.rem_euclid(DAY_S));
+    let day = day.checked_add(719_468)?;
+    let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    (1..=9999).contains(&year).then_some([year, month, day, second / 3600, second / 60 % 60, second % 60])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    use super::{civil, days, format_compact, format_spaced, month_days, parse_compact, parse_spaced};
+
+    #[test]
+    fn known_moments() {
+        for (compact, spaced, unix_s) in [
+            ("19700101080000", "1970-01-01 08:00:00", 0),
+            ("19700101000000", "1970-01-01 00:00:00", -28_800),
+            ("20261123101503", "2026-11-23 10:15:03", 1_795_400_103),
+            ("20240229235959", "2024-02-29 23:59:59", 1_709_222_399),
+            ("20000301000000", "2000-03-01 00:00:00", 951_840_000),
+            ("99991231235959", "9999-12-31 23:59:59", 253_402_271_999),
+        ] {
+            assert_eq!(parse_compact(compact), Some(unix_s), "{compact}");
+            assert_eq!(parse_spaced(spaced), Some(unix_s), "{spaced}");
+            assert_eq!(format_compact(unix_s).expect("in range").as_str(), compact);
+            assert_eq!(format_spaced(unix_s).expect("in range").as_str(), spaced);
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment() {
+        for text in [
+            "",
+            "2026112310150",
+            "202611231015030",
+            "20261323101503",
+            "20260023101503",
+            "20261100101503",
+            "20261131101503",
+            "20230229101503",
+            "19000229101503",
+            "20261123241503",
+            "20261123106003",
+            "20261123101560",
+            "2026112310150 ",
+            "+0261123101503",
+            "00001123101503",
+            "２0261123101",
+        ] {
+            assert_eq!(parse_compact(text), None, "{text:?}");
+        }
+        for text in ["2026-11-23T10:15:03", "2026-11-23 10:15:3", "20261123101503", "2026/11/23 10:15:03"] {
+            assert_eq!(parse_spaced(text), None, "{text:?}");
+        }
+        assert!(format_compact(253_402_272_000).is_none());
+        assert!(format_compact(i64::MAX).is_none() && format_compact(i64::MIN).is_none());
+    }
+
+    #[test]
+    fn days_follow_one_another() {
+        let mut expected = days(1, 1, 1);
+        for year in 1..=2400 {
+            for month in 1..=12 {
+                for day in 1..=month_days(year, month) {
+                    assert_eq!(days(year, month, day), expected, "{year}-{month}-{day}");
+                    assert_eq!(civil(expected * 86_400 - 28_800), Some([year, month, day, 0, 0, 0]));
+                    expected += 1;
+                }
+            }
+        }
+        assert_eq!(days(1970, 1, 1), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn formatting_is_undone_by_parsing(unix_s in -62_135_596_800i64..253_402_272_000) {
+            let compact = format_compact(unix_s).expect("in range");
+            let spaced = format_spaced(unix_s).expect("in range");
+            prop_assert_eq!(parse_compact(compact.as_str()), Some(unix_s));
+            prop_assert_eq!(parse_spaced(spaced.as_str()), Some(unix_s));
+        }
+
+        #[test]
+        fn parsing_is_undone_by_formatting(text in "[0-9]{14}") {
+            if let Some(unix_s) = parse_compact(&text) {
+                prop_assert_eq!(format_compact(unix_s).expect("in range").as_str(), text);
+            } else {
+                prop_assert!(true);
+            }
+        }
+    }
+}

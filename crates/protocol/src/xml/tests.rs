@@ -1,0 +1,1 @@
+//! Tests of reader and writer; quick-xml is the oracle.
