@@ -1,1 +1,24 @@
 //! Life of a payment and of a reversal: automata, records, policy, query planner, the shard.
+//!
+//! Everything that decides about money is here, without a socket, a thread, a clock or a disk: `now` and
+//! every answer are arguments, and what is to be done comes back as values. The same code runs in
+//! production, in the seeded simulation and in the model checker.
+//!
+//! Read in this order: [`record`] (what is durable), [`payment`] (tables A and B of the decision table),
+//! [`reversal`] (tables C and D), [`till`] (what a till is told), [`planner`] (when to ask), [`shard`]
+//! (all orders of one shard, their timers, and *record before act*).
+#![forbid(unsafe_code)]
+
+pub mod key;
+pub mod payment;
+pub mod planner;
+pub mod policy;
+pub mod record;
+pub mod reversal;
+pub mod shard;
+pub mod till;
+
+pub use key::{BootId, Channel, MerchantId, Now, OrderKey, ProviderId, UnixMs};
+pub use policy::Policy;
+pub use record::Record;
+pub use timer_wheel::Tick;

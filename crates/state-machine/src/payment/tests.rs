@@ -1,0 +1,1 @@
+//! Tables A and B, row by row.

@@ -1,0 +1,260 @@
+//! When to ask: hard budgets per provider id and operation, first come first served within an urgency.
+//!
+//! Micropay has no notification, so every pending payment must be asked about, and every provider id has
+//! quotas. A budget is a limit on *any* sliding second: a call is granted only if the call `limit` grants ago
+//! is more than a second old. The last query before a reversal takes room for both at once, so that nothing
+//! can come between them. Source: DESIGN §3.
+
+use std::collections::VecDeque;
+
+use timer_wheel::Tick;
+
+use crate::key::ProviderId;
+use crate::shard::{Call, OrderRef};
+
+/// The window of a budget: a second, and what a network may compress it by.
+const WINDOW_MS: u64 = 1_050;
+
+/// Calls allowed in any sliding second, per provider id. Source: DESIGN §3 (quotas are published elsewhere:
+/// configuration, never a constant).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Pay requests.
+    pub pay: u32,
+    /// Order and refund queries.
+    pub query: u32,
+    /// Reversals and refunds.
+    pub reverse: u32,
+    /// Calls under way at once, pay requests apart: slower answers mean fewer calls (NU-11).
+    pub calls_max: u32,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { pay: 30, query: 1_800, reverse: 30, calls_max: 2_048 }
+    }
+}
+
+/// How urgent a call is; within one urgency the longest waiting goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A decision or a proof hangs on it: confirming, last query, reversing.
+    Decides,
+    /// A pending payment is asked about.
+    Asks,
+}
+
+/// A limit on any sliding second.
+#[derive(Debug)]
+struct Budget {
+    limit: u32,
+    /// When the granted calls of the last window went out, oldest first.
+    granted: VecDeque<Tick>,
+    /// Room held for calls that are certain to come.
+    reserved: u32,
+}
+
+impl Budget {
+    fn new(limit: u32) -> Self {
+        Self { limit, granted: VecDeque::new(), reserved: 0 }
+    }
+
+    /// How many more calls may go out at `now`.
+    fn room(&mut self, now: Tick) -> u32 {
+        while self.granted.front().is_some_and(|at| now.ms_since(*at) >= WINDOW_MS) {
+            self.granted.pop_front();
+        }
+        let used = u32::try_from(self.granted.len()).unwrap_or(u32::MAX).saturating_add(self.reserved);
+        self.limit.saturating_sub(used)
+    }
+
+    fn take(&mut self, now: Tick) {
+        self.granted.push_back(now);
+    }
+
+    /// When the oldest call leaves the window, if there is no room before.
+    fn frees_at(&self) -> Option<Tick> {
+        let used = u32::try_from(self.granted.len()).unwrap_or(u32::MAX).saturating_add(self.reserved);
+        let oldest = self.granted.front().filter(|_| used >= self.limit);
+        oldest.map(|at| at.saturating_add(WINDOW_MS))
+    }
+}
+
+/// A call that waits for room.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    order: OrderRef,
+    call: Call,
+}
+
+#[derive(Debug)]
+struct Account {
+    provider: ProviderId,
+    pay: Budget,
+    query: Budget,
+    reverse: Budget,
+    /// Calls under way.
+    under_way: u32,
+    calls_max: u32,
+    /// Queries on which a decision or proof hangs.
+    deciding: VecDeque<Waiting>,
+    /// Last queries, each with its reversal.
+    pairs: VecDeque<Waiting>,
+    /// Everything else that is asked.
+    asking: VecDeque<Waiting>,
+    reversals: VecDeque<Waiting>,
+}
+
+impl Account {
+    fn new(provider: ProviderId, quota: Quota) -> Self {
+        Self {
+            provider,
+            pay: Budget::new(quota.pay),
+            query: Budget::new(quota.query),
+            reverse: Budget::new(quota.reverse),
+            under_way: 0,
+            calls_max: quota.calls_max,
+            deciding: VecDeque::new(),
+            pairs: VecDeque::new(),
+            asking: VecDeque::new(),
+            reversals: VecDeque::new(),
+        }
+    }
+}
+
+/// The planner of one shard.
+#[derive(Debug)]
+pub struct Planner {
+    default: Quota,
+    quotas: Vec<(ProviderId, Quota)>,
+    accounts: Vec<Account>,
+}
+
+impl Planner {
+    /// A planner that keeps `quotas`, and `default` for providers that are not named. Where several shards
+    /// share a provider, each is given its part.
+    #[must_use]
+    pub const fn new(default: Quota, quotas: Vec<(ProviderId, Quota)>) -> Self {
+        Self { default, quotas, accounts: Vec::new() }
+    }
+
+    fn account(&mut self, provider: ProviderId) -> &mut Account {
+        let place =
+            self.accounts.iter().position(|account| account.provider == provider).unwrap_or_else(|| {
+                let named = self.quotas.iter().find(|(id, _)| *id == provider);
+                self.accounts.push(Account::new(provider, named.map_or(self.default, |(_, quota)| *quota)));
+                self.accounts.len().saturating_sub(1)
+            });
+        #[expect(clippy::indexing_slicing, reason = "the place was found or made above")]
+        &mut self.accounts[place]
+    }
+
+    /// Takes room for one pay request, if there is some.
+    pub fn take_pay(&mut self, provider: ProviderId, now: Tick) -> bool {
+        let pay = &mut self.account(provider).pay;
+        let granted = pay.room(now) > 0;
+        if granted {
+            pay.take(now);
+        }
+        granted
+    }
+
+    /// Queues a call that is due.
+    pub fn ask(&mut self, provider: ProviderId, order: OrderRef, call: Call, urgency: Urgency) {
+        let account = self.account(provider);
+        let waiting = Waiting { order, call };
+        match (call, urgency) {
+            (Call::Reverse | Call::Refund, _) => account.reversals.push_back(waiting),
+            (Call::LastQuery, _) => account.pairs.push_back(waiting),
+            (Call::Query | Call::RefundQuery, Urgency::Decides) => account.deciding.push_back(waiting),
+            (Call::Query | Call::RefundQuery, Urgency::Asks) => account.asking.push_back(waiting),
+        }
+    }
+
+    /// Grants the next call that has room, if `wanted` says that it is still wanted, and takes its room.
+    /// A [`Call::LastQuery`] takes the room of its reversal with it.
+    pub fn grant(
+        &mut self,
+        now: Tick,
+        mut wanted: impl FnMut(OrderRef, Call) -> bool,
+    ) -> Option<(OrderRef, Call)> {
+        for account in &mut self.accounts {
+            let Account { query, reverse, deciding, pairs, asking, reversals, .. } = account;
+            if account.under_way >= account.calls_max {
+                continue;
+            }
+            let mut first_wanted = |queue: &mut VecDeque<Waiting>| {
+                std::iter::from_fn(|| queue.pop_front()).find(|next| wanted(next.order, next.call))
+            };
+            let reversal = (reverse.room(now) > 0).then(|| first_wanted(reversals)).flatten();
+            if let Some(next) = reversal {
+                reverse.take(now);
+                account.under_way = account.under_way.saturating_add(1);
+                return Some((next.order, next.call));
+            }
+            if query.room(now) == 0 {
+                continue;
+            }
+            let decides = first_wanted(deciding);
+            // A pair without room for its reversal waits: the deadline slips, the budget does not.
+            let pair = (decides.is_none() && reverse.room(now) > 0).then(|| first_wanted(pairs)).flatten();
+            reverse.reserved = reverse.reserved.saturating_add(u32::from(pair.is_some()));
+            if let Some(next) = decides.or(pair).or_else(|| first_wanted(asking)) {
+                query.take(now);
+                account.under_way = account.under_way.saturating_add(1);
+                return Some((next.order, next.call));
+            }
+        }
+        None
+    }
+
+    /// A granted call was answered.
+    pub fn answered(&mut self, provider: ProviderId) {
+        let account = self.account(provider);
+        account.under_way = account.under_way.saturating_sub(1);
+    }
+
+    /// Gives back the room that a last query reserved: its reversal is not needed.
+    pub fn release(&mut self, provider: ProviderId) {
+        let reverse = &mut self.account(provider).reverse;
+        reverse.reserved = reverse.reserved.saturating_sub(1);
+    }
+
+    /// Turns the room that a last query reserved into its reversal, at `now`.
+    pub fn use_reserved(&mut self, provider: ProviderId, now: Tick) {
+        let account = self.account(provider);
+        account.reverse.reserved = account.reverse.reserved.saturating_sub(1);
+        account.reverse.take(now);
+        account.under_way = account.under_way.saturating_add(1);
+    }
+
+    /// When room may appear for a call that waits; `None` while nothing waits, or while only answers can
+    /// make room.
+    #[must_use]
+    pub fn next_room(&self) -> Option<Tick> {
+        let frees = |account: &Account| {
+            let query =
+                (!account.deciding.is_empty() || !account.asking.is_empty() || !account.pairs.is_empty())
+                    .then(|| account.query.frees_at());
+            let reverse = (!account.reversals.is_empty() || !account.pairs.is_empty())
+                .then(|| account.reverse.frees_at());
+            query.flatten().into_iter().chain(reverse.flatten()).min()
+        };
+        self.accounts.iter().filter(|account| account.under_way < account.calls_max).filter_map(frees).min()
+    }
+
+    /// Calls that wait for room.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let of = |account: &Account| {
+            [&account.deciding, &account.pairs, &account.asking, &account.reversals]
+                .into_iter()
+                .map(VecDeque::len)
+                .sum::<usize>()
+        };
+        self.accounts.iter().map(of).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

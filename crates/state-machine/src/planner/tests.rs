@@ -1,0 +1,91 @@
+//! The budgets, at their edges.
+
+use timer_wheel::Tick;
+
+use super::{Planner, Quota, Urgency, WINDOW_MS};
+use crate::key::ProviderId;
+use crate::shard::{Call, OrderRef};
+
+const PROVIDER: ProviderId = ProviderId(1);
+
+fn order(slot: u32) -> OrderRef {
+    OrderRef { slot, generation: 1 }
+}
+
+fn planner(query: u32, reverse: u32) -> Planner {
+    Planner::new(Quota { pay: 2, query, reverse, calls_max: 100 }, Vec::new())
+}
+
+fn grants(planner: &mut Planner, now: u64) -> Vec<(u32, Call)> {
+    std::iter::from_fn(|| planner.grant(Tick::from_ms(now), |_, _| true).map(|(o, c)| (o.slot, c))).collect()
+}
+
+#[test]
+fn no_sliding_window_holds_more_than_the_quota() {
+    let mut planner = planner(7, 1);
+    for slot in 0..100 {
+        planner.ask(PROVIDER, order(slot), Call::Query, Urgency::Asks);
+    }
+    let mut sent = Vec::new();
+    for now in (0..20_000).step_by(37) {
+        sent.extend(grants(&mut planner, now).iter().map(|_| now));
+    }
+    assert_eq!(sent.len(), 100);
+    for (place, at) in sent.iter().enumerate() {
+        assert!(sent[place..].iter().filter(|other| *other - at < WINDOW_MS).count() <= 7);
+    }
+}
+
+#[test]
+fn a_pair_takes_room_for_both_and_gives_it_back() {
+    let mut planner = planner(10, 1);
+    planner.ask(PROVIDER, order(1), Call::LastQuery, Urgency::Decides);
+    planner.ask(PROVIDER, order(2), Call::LastQuery, Urgency::Decides);
+    planner.ask(PROVIDER, order(3), Call::Query, Urgency::Asks);
+    planner.ask(PROVIDER, order(4), Call::Reverse, Urgency::Decides);
+    assert_eq!(grants(&mut planner, 0), [(4, Call::Reverse), (3, Call::Query)]);
+    assert_eq!(grants(&mut planner, WINDOW_MS - 1), []);
+    assert_eq!(grants(&mut planner, WINDOW_MS), [(1, Call::LastQuery)]);
+    assert_eq!(grants(&mut planner, 5 * WINDOW_MS), [], "the reversal of 1 is still certain to come");
+    planner.release(PROVIDER);
+    assert_eq!(grants(&mut planner, 5 * WINDOW_MS), [(2, Call::LastQuery)]);
+    planner.use_reserved(PROVIDER, Tick::from_ms(5 * WINDOW_MS));
+    planner.ask(PROVIDER, order(5), Call::Reverse, Urgency::Decides);
+    assert_eq!(grants(&mut planner, 6 * WINDOW_MS - 1), []);
+    assert_eq!(planner.next_room(), Some(Tick::from_ms(6 * WINDOW_MS)));
+    assert_eq!(grants(&mut planner, 6 * WINDOW_MS), [(5, Call::Reverse)]);
+}
+
+#[test]
+fn what_decides_goes_before_what_asks_and_nothing_unwanted_costs_room() {
+    let mut planner = planner(2, 1);
+    planner.ask(PROVIDER, order(1), Call::Query, Urgency::Asks);
+    planner.ask(PROVIDER, order(2), Call::Query, Urgency::Decides);
+    planner.ask(PROVIDER, order(3), Call::Query, Urgency::Decides);
+    let wanted = |o: OrderRef, _| o.slot != 2;
+    assert_eq!(planner.grant(Tick::ZERO, wanted).map(|(o, _)| o.slot), Some(3));
+    assert_eq!(planner.grant(Tick::ZERO, wanted).map(|(o, _)| o.slot), Some(1));
+    assert_eq!(planner.waiting(), 0);
+}
+
+#[test]
+fn calls_under_way_are_bounded() {
+    let quota = Quota { calls_max: 2, ..Quota::default() };
+    let mut planner = Planner::new(Quota::default(), vec![(PROVIDER, quota)]);
+    for slot in 0..3 {
+        planner.ask(PROVIDER, order(slot), Call::Query, Urgency::Asks);
+    }
+    assert_eq!(grants(&mut planner, 0).len(), 2);
+    assert_eq!(planner.next_room(), None, "only an answer makes room");
+    planner.answered(PROVIDER);
+    assert_eq!(grants(&mut planner, 0).len(), 1);
+}
+
+#[test]
+fn the_pay_quota_refuses() {
+    let mut planner = planner(1, 1);
+    let taken = |planner: &mut Planner, now| planner.take_pay(PROVIDER, Tick::from_ms(now));
+    assert!(taken(&mut planner, 0) && taken(&mut planner, 500));
+    assert!(!taken(&mut planner, 999));
+    assert!(taken(&mut planner, WINDOW_MS));
+}

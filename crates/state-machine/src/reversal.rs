@@ -1,0 +1,392 @@
+//! Tables C and D: closing an order or returning its money, until that is proven.
+//!
+//! The loop is *reverse, ask, pause*. It ends by a query that shows it, by proven absence (C9), or by a
+//! finished repair refund; never by the reversal's own SUCCESS. The same loop serves an order that gave up and
+//! a PAID order whose merchant wants it reversed. Source: wechatpay-v2 §4.5 C, D.
+
+use protocol::fact::{PayFact, QueryFact, RefundFact, RefundStatus, RefundsFact, ReverseFact, Row};
+use timer_wheel::Tick;
+
+use crate::policy::{Policy, doubled};
+use crate::record::Held;
+use crate::shard::{Alarm, Call};
+
+/// What the loop must know of its order.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The clocks.
+    pub policy: &'a Policy,
+    /// The present.
+    pub now: Tick,
+    /// T0: the latest moment at which the pay request can have left.
+    pub left_at: Tick,
+    /// When the pay request's connection was closed or answered; `None` while it is open.
+    pub closed_at: Option<Tick>,
+    /// The whole amount, fen.
+    pub amount_fen: u64,
+}
+
+/// What one answer did to the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It goes on.
+    Going,
+    /// Proven: no money is kept.
+    Proven(Row),
+    /// From here on a repair refund returns the money; durable before it is sent.
+    StartRepair,
+    /// It cannot end by itself; it goes on slowly and is the operator's.
+    Held(Held),
+}
+
+/// The next call of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Reverse,
+    Query,
+    /// A query said REFUND: add up the refunds.
+    Weigh,
+    Refund,
+    /// Ask for the repair refund.
+    RefundQuery,
+}
+
+/// The loop's memory. None of it needs to be durable: after a restart it begins again, which only makes the
+/// proof later.
+#[derive(Clone, Debug)]
+pub struct Reversal {
+    turn: Turn,
+    at: Tick,
+    started: Tick,
+    /// Reversals answered or given up.
+    attempts: u32,
+    last: Option<ReverseFact>,
+    /// Whether a verified answer said done or absent.
+    answered: bool,
+    /// The first not-found after that, with no other word since.
+    absent_since: Option<Tick>,
+    /// Refused reversals (C7) in a row, and when they began.
+    refused: u32,
+    refused_since: Tick,
+    /// Certificate faults (C8) in a row.
+    certificate_faults: u32,
+    expired: bool,
+    /// Rounds of the repair refund.
+    refund_rounds: u32,
+    refund_refused: bool,
+    refund_sent_at: Tick,
+    slow_told: bool,
+    stuck_told: bool,
+}
+
+impl Reversal {
+    /// Starts the loop; the first reversal keeps the guard of 15 s after the pay request (INV-08).
+    #[must_use]
+    pub fn new(context: &Context<'_>) -> Self {
+        let guard = context.left_at.saturating_add(context.policy.reversal_guard_ms);
+        Self {
+            turn: Turn::Reverse,
+            at: guard.max(context.now),
+            started: context.now,
+            attempts: 0,
+            last: None,
+            answered: false,
+            absent_since: None,
+            refused: 0,
+            refused_since: context.now,
+            certificate_faults: 0,
+            expired: false,
+            refund_rounds: 0,
+            refund_refused: false,
+            refund_sent_at: Tick::ZERO,
+            slow_told: false,
+            stuck_told: false,
+        }
+    }
+
+    /// Starts, or resumes after a restart, at the repair refund: it is sent under its one number (D2).
+    #[must_use]
+    pub fn repairing(context: &Context<'_>) -> Self {
+        Self { turn: Turn::Refund, at: context.now, ..Self::new(context) }
+    }
+
+    /// Resumes a held loop after a restart: it asks first, and reverses only if that is called for.
+    #[must_use]
+    pub fn asking(context: &Context<'_>) -> Self {
+        Self { turn: Turn::Query, at: context.now, ..Self::new(context) }
+    }
+
+    /// The next call and when it is due.
+    #[must_use]
+    pub const fn next(&self) -> (Call, Tick) {
+        let call = match self.turn {
+            Turn::Reverse => Call::Reverse,
+            Turn::Query => Call::Query,
+            Turn::Weigh | Turn::RefundQuery => Call::RefundQuery,
+            Turn::Refund => Call::Refund,
+        };
+        (call, self.at)
+    }
+
+    /// Whether the next reversal should prefer the other host (C3).
+    #[must_use]
+    pub fn prefers_other_host(&self) -> bool {
+        matches!(self.last, Some(ReverseFact::Unclear)) && self.attempts % 2 == 1
+    }
+
+    fn then(&mut self, turn: Turn, at: Tick) -> Progress {
+        self.turn = turn;
+        self.at = at;
+        Progress::Going
+    }
+
+    /// When the next reversal may go out: 5, 10, 20, 40 s … 1 h after this one (§4.3).
+    fn pause(&self, context: &Context<'_>) -> Tick {
+        let policy = context.policy;
+        let times = self.attempts.saturating_sub(1);
+        context.now.saturating_add(doubled(policy.reversal_pause_ms, times, policy.reversal_pause_max_ms))
+    }
+
+    /// Takes the answer to a reversal (table C). None of them is proof.
+    pub fn on_reverse(&mut self, fact: ReverseFact, context: &Context<'_>) -> Progress {
+        let now = context.now;
+        self.attempts = self.attempts.saturating_add(1);
+        self.last = Some(fact);
+        if !matches!(fact, ReverseFact::Refused | ReverseFact::Unclear) {
+            self.refused = 0;
+        }
+        if !matches!(fact, ReverseFact::NoCertificate) {
+            self.certificate_faults = 0;
+        }
+        match fact {
+            // C1, C9: what it did is for a query to show.
+            ReverseFact::Done | ReverseFact::Absent => {
+                self.answered = true;
+                self.then(Turn::Query, now)
+            }
+            // C4.
+            ReverseFact::SystemError => self.then(Turn::Query, now),
+            // C2, C3: the query after the pause may end it before the same call goes out again.
+            ReverseFact::CallAgain | ReverseFact::Unclear => {
+                let at = self.pause(context);
+                self.then(Turn::Query, at)
+            }
+            // C5: the dialog must end first.
+            ReverseFact::InProgress => {
+                self.then(Turn::Query, now.saturating_add(context.policy.dialog_query_ms))
+            }
+            // C6.
+            ReverseFact::Expired => {
+                self.expired = true;
+                self.then(Turn::Query, now)
+            }
+            // C7.
+            ReverseFact::Refused => {
+                if self.refused == 0 {
+                    self.refused_since = now;
+                }
+                self.refused = self.refused.saturating_add(1);
+                self.then(Turn::Query, now)
+            }
+            // C8.
+            ReverseFact::NoCertificate => {
+                self.certificate_faults = self.certificate_faults.saturating_add(1);
+                let at = self.pause(context);
+                self.then(Turn::Query, at)
+            }
+        }
+    }
+
+    /// Takes the answer to a query made by this loop.
+    pub fn on_query(&mut self, fact: &QueryFact, context: &Context<'_>) -> Progress {
+        let now = context.now;
+        if now.ms_since(context.left_at) >= context.policy.reversal_window_ms {
+            self.expired = true; // C10: after seven days as C6.
+        }
+        if !matches!(fact, QueryFact::NotFound | QueryFact::Unclear) {
+            self.absent_since = None;
+        }
+        match fact {
+            QueryFact::Closed | QueryFact::Revoked => Progress::Proven(Row::B8),
+            QueryFact::Returned(_) => self.then(Turn::Weigh, now),
+            QueryFact::Paid(_) if self.repair_is_due(context) => Progress::StartRepair,
+            // C6: what cannot be paid any more keeps no money.
+            QueryFact::Unpaid | QueryFact::PayError if self.expired => Progress::Proven(Row::C6),
+            QueryFact::NotFound => self.on_absent(context),
+            QueryFact::Paid(_)
+            | QueryFact::Unpaid
+            | QueryFact::PayError
+            | QueryFact::InProgress
+            | QueryFact::UnknownState
+            | QueryFact::Unclear => self.again(context),
+        }
+    }
+
+    /// C6, C7: when a reversal cannot do it any more.
+    fn repair_is_due(&self, context: &Context<'_>) -> bool {
+        let refused_for = context.now.ms_since(self.refused_since);
+        self.expired || (self.refused >= 3 && refused_for >= context.policy.refused_ms)
+    }
+
+    /// Reverses again after the pause; asks again instead where reversing is over.
+    fn again(&mut self, context: &Context<'_>) -> Progress {
+        let dialog = context.policy.dialog_query_ms;
+        let at = match self.last {
+            Some(ReverseFact::InProgress) => context.now.saturating_add(dialog),
+            // The pause is over: it came before the query.
+            Some(ReverseFact::CallAgain | ReverseFact::Unclear | ReverseFact::NoCertificate) => context.now,
+            Some(
+                ReverseFact::Done
+                | ReverseFact::Absent
+                | ReverseFact::SystemError
+                | ReverseFact::Expired
+                | ReverseFact::Refused,
+            )
+            | None => self.pause(context),
+        };
+        let turn = if self.expired { Turn::Query } else { Turn::Reverse };
+        // Never twice at one moment, whatever the order of answers.
+        self.then(turn, at.max(context.now.saturating_add(1)))
+    }
+
+    /// C9: two not-founds 30 s apart, the last 60 s after the pay connection was closed, and a verified answer
+    /// to a reversal before them.
+    fn on_absent(&mut self, context: &Context<'_>) -> Progress {
+        let Context { policy, now, closed_at, .. } = *context;
+        let (true, Some(closed_at)) = (self.answered, closed_at) else { return self.again(context) };
+        let since = *self.absent_since.get_or_insert(now);
+        let proven_at = since
+            .saturating_add(policy.absent_apart_ms)
+            .max(closed_at.saturating_add(policy.absent_grace_ms));
+        if now >= proven_at {
+            return Progress::Proven(Row::C9);
+        }
+        self.again(context);
+        if self.at > proven_at {
+            self.then(Turn::Query, proven_at);
+        }
+        Progress::Going
+    }
+
+    /// Takes the list of refunds.
+    pub fn on_refunds(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
+        match self.turn {
+            Turn::RefundQuery => self.on_repair_listed(fact, context),
+            Turn::Weigh | Turn::Reverse | Turn::Query | Turn::Refund => self.on_weighed(fact, context),
+        }
+    }
+
+    /// C1, REFUND: the full sum, or no refund at all, proves that the reversal took effect.
+    fn on_weighed(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
+        let slowly = context.now.saturating_add(context.policy.held_pause_ms);
+        match fact {
+            RefundsFact::Listed { returned_fen, .. } if returned_fen >= context.amount_fen => {
+                Progress::Proven(Row::C1)
+            }
+            RefundsFact::None if self.answered => Progress::Proven(Row::C1),
+            RefundsFact::Listed { returned_fen, pending_fen, .. }
+                if returned_fen.saturating_add(pending_fen) < context.amount_fen =>
+            {
+                self.then(Turn::Query, slowly);
+                Progress::Held(Held::PartlyReturned)
+            }
+            RefundsFact::Listed { .. } => self.then(Turn::Query, slowly),
+            RefundsFact::None | RefundsFact::Unclear => self.again(context),
+        }
+    }
+
+    /// Takes the answer to the repair refund (D1–D5).
+    pub fn on_refund(&mut self, fact: &RefundFact, context: &Context<'_>) -> Progress {
+        let policy = context.policy;
+        self.refund_sent_at = context.now;
+        let pause = context.now.saturating_add(self.refund_pause(policy));
+        self.refund_refused = false;
+        match fact {
+            RefundFact::Accepted => {
+                self.then(Turn::RefundQuery, context.now.saturating_add(policy.refund_query_ms))
+            }
+            RefundFact::Unclear | RefundFact::NotEnough | RefundFact::Throttled => {
+                self.then(Turn::Refund, pause)
+            }
+            RefundFact::Refused(_) => {
+                self.refund_refused = true;
+                self.then(Turn::RefundQuery, pause)
+            }
+        }
+    }
+
+    fn refund_pause(&mut self, policy: &Policy) -> u64 {
+        let pause = doubled(policy.refund_pause_ms, self.refund_rounds, policy.reversal_pause_max_ms);
+        self.refund_rounds = self.refund_rounds.saturating_add(1);
+        pause
+    }
+
+    /// D6–D10.
+    fn on_repair_listed(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
+        let next = context.now.saturating_add(self.refund_pause(context.policy));
+        let (ours, returned_fen) = match fact {
+            RefundsFact::Unclear => return self.then(Turn::RefundQuery, next),
+            RefundsFact::None => (None, 0),
+            RefundsFact::Listed { ours, returned_fen, .. } => (ours, returned_fen),
+        };
+        if returned_fen >= context.amount_fen {
+            return Progress::Proven(Row::D7);
+        }
+        match ours {
+            Some(RefundStatus::Success) => Progress::Proven(Row::D7),
+            Some(RefundStatus::Processing) => self.then(Turn::RefundQuery, next),
+            // D8, D9, and D5 once no record is found: an operator's decision.
+            Some(RefundStatus::Closed | RefundStatus::Change) => {
+                self.then(Turn::RefundQuery, next);
+                Progress::Held(Held::RefundFailed)
+            }
+            None if self.refund_refused => {
+                self.then(Turn::RefundQuery, next);
+                Progress::Held(Held::RefundFailed)
+            }
+            // D10: the same number and content again, a minute after the last call at the earliest.
+            None => self.then(Turn::Refund, next),
+        }
+    }
+
+    /// Takes what became of the pay request while the loop was already running. A request proven unsent
+    /// proves the end.
+    #[must_use]
+    pub const fn on_pay(fact: &PayFact) -> Progress {
+        match fact {
+            PayFact::Unsent => Progress::Proven(Row::A1),
+            PayFact::Unclear
+            | PayFact::RefusedUnsigned
+            | PayFact::Paid(_)
+            | PayFact::InProgress
+            | PayFact::Refused(_)
+            | PayFact::NumberTaken { .. }
+            | PayFact::RefusedOutright(_) => Progress::Going,
+        }
+    }
+
+    /// What the operator must hear of, each once: refusals, certificate faults, ten minutes, a day (C7, C8,
+    /// C10).
+    pub fn alarm(&mut self, context: &Context<'_>) -> Option<Alarm> {
+        let running = context.now.ms_since(self.started);
+        if running >= context.policy.stuck_ms && !self.stuck_told {
+            self.stuck_told = true;
+            return Some(Alarm::ReversalStuck);
+        }
+        if running >= context.policy.slow_ms && !self.slow_told {
+            self.slow_told = true;
+            return Some(Alarm::ReversalSlow);
+        }
+        (self.refused == 1 || self.certificate_faults == 3).then_some(Alarm::ReversalRefused)
+    }
+
+    /// Whether our certificate was refused three times in a row (C8): no new payments for this provider until
+    /// a reversal gets through.
+    #[must_use]
+    pub const fn suspends_provider(&self) -> bool {
+        self.certificate_faults >= 3
+    }
+}
+
+#[cfg(test)]
+mod tests;

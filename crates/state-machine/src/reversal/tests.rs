@@ -1,0 +1,1 @@
+//! Table C and D, row by row.

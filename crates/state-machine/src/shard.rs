@@ -1,0 +1,414 @@
+//! A shard: all orders of one slice, their timers, and *record before act*.
+//!
+//! A shard is the only writer of its orders. It runs ahead of what is durable: whatever an input causes is
+//! held back until the batch that explains it is committed, and no call goes out for an order that has a
+//! record under way. One batch is under way at a time; the next gathers meanwhile. Source: DESIGN §1.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use timer_wheel::{Handle, Tick, Wheel};
+
+use crate::key::{BootId, MerchantId, Now, OrderKey, ProviderId};
+use crate::payment::{Effects, Next, Payment};
+use crate::planner::{Planner, Quota};
+use crate::policy::Policy;
+use crate::record::{Record, State};
+
+mod admission;
+mod commit;
+mod io;
+mod orders;
+mod requests;
+mod waiters;
+
+pub use io::{
+    Action, Alarm, Batch, BatchId, Call, Fenced, Input, NotAccepted, OrderRef, Outcome, PayRequest,
+    ReverseRequest, Said, Ticket, Wait,
+};
+
+use admission::Breakers;
+use commit::{Gathering, UnderWay};
+use orders::Orders;
+use waiters::Waiter;
+
+/// What bounds a shard.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The clocks.
+    pub policy: Policy,
+    /// Quotas of providers that are not named.
+    pub quota: Quota,
+    /// This shard's part of each provider's quotas.
+    pub quotas: Vec<(ProviderId, Quota)>,
+    /// Orders held in memory at once; more are refused before acceptance.
+    pub orders_max: u32,
+    /// Requests that wait for one order; more are answered at once with the state as it is.
+    pub waiters_max: usize,
+    /// The boot that ticks belong to.
+    pub boot: BootId,
+}
+
+/// One order in memory.
+#[derive(Debug)]
+struct Entry {
+    payment: Payment,
+    /// The newest version, durable or under way.
+    latest: Arc<Record>,
+    /// Versions that are not durable yet.
+    undurable: u32,
+    timer: Option<Handle>,
+    /// The call that waits in the planner.
+    queued: Option<Call>,
+    /// The call that was sent and not answered.
+    under_way: Option<(u32, Call)>,
+    calls: u32,
+    /// Whether a last query holds room for the reversal.
+    reserved: bool,
+    waiters: Vec<Waiter>,
+    /// Whether the first record is durable. Before, nobody is answered: the number may turn out to be known.
+    born: bool,
+    /// The request that made the payment, until its pay request is sent or discarded.
+    pay_ticket: Option<Ticket>,
+}
+
+/// All orders of one slice.
+#[derive(Debug)]
+pub struct Shard {
+    config: Config,
+    orders: Orders,
+    index: HashMap<OrderKey, OrderRef>,
+    wheel: Wheel<OrderRef>,
+    planner: Planner,
+    breakers: Breakers,
+    gathering: Gathering,
+    under_way: Option<UnderWay>,
+    released: VecDeque<Action>,
+    next_batch: u64,
+    /// The store does not take records at the moment.
+    stalled: bool,
+    draining: bool,
+}
+
+impl Shard {
+    /// An empty shard at `now`.
+    #[must_use]
+    pub fn new(config: Config, now: Tick) -> Self {
+        let planner = Planner::new(config.quota, config.quotas.clone());
+        Self {
+            orders: Orders::new(config.orders_max),
+            config,
+            index: HashMap::new(),
+            wheel: Wheel::new(now),
+            planner,
+            breakers: Breakers::default(),
+            gathering: Gathering::default(),
+            under_way: None,
+            released: VecDeque::new(),
+            next_batch: 0,
+            stalled: false,
+            draining: false,
+        }
+    }
+
+    /// Takes up an open order after a restart. Call it for each before the first [`Shard::step`]; recovered
+    /// orders are taken even over `orders_max`, since what was accepted is finished.
+    pub fn recover(&mut self, record: Record, now: Now) {
+        let key = record.key;
+        let payment = Payment::recover(record, now, self.config.boot, &self.config.policy);
+        let order = self.insert(key, payment);
+        if let Some(entry) = self.orders.get_mut(order) {
+            entry.undurable = 0;
+            self.released.push_back(Action::Publish { order, record: Arc::clone(&entry.latest) });
+        }
+        self.schedule(order, now.tick);
+    }
+
+    /// Feeds `inputs`, fires what is due, and hands out the next batch if none is under way. `now` never goes
+    /// back. Drain [`Shard::poll_action`] afterwards.
+    pub fn step(&mut self, inputs: impl IntoIterator<Item = Input>, now: Now) -> Option<Batch> {
+        for input in inputs {
+            self.handle(input, now);
+        }
+        while let Some((_, order)) = self.wheel.pop_due(now.tick) {
+            self.on_timer(order, now);
+        }
+        self.grant(now);
+        self.poll_batch()
+    }
+
+    /// The next thing to do, if there is one.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.released.pop_front()
+    }
+
+    /// When [`Shard::step`] must be called again, if no input comes before.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Tick> {
+        self.wheel.next_deadline().into_iter().chain(self.planner.next_room()).min()
+    }
+
+    /// Orders in memory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no order is in memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Calls that wait for their budget.
+    #[must_use]
+    pub fn calls_waiting(&self) -> usize {
+        self.planner.waiting()
+    }
+
+    /// The newest record of `key`, durable or under way, if the order is in memory.
+    #[must_use]
+    pub fn record(&self, key: &OrderKey) -> Option<&Arc<Record>> {
+        let order = self.index.get(key)?;
+        self.orders.get(*order).map(|entry| &entry.latest)
+    }
+
+    fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Pay(request) => self.on_pay_request(&request, now),
+            Input::Reverse(request) => self.on_reverse_request(&request, now),
+            Input::Watch { ticket, key, wait } => self.on_watch(ticket, &key, wait),
+            Input::Drain => self.draining = true,
+            Input::PayLeft { order, at } => {
+                let policy = self.config.policy;
+                if let Some(entry) = self.orders.get_mut(order)
+                    && !entry.payment.pay_is_over()
+                {
+                    entry.payment.left(at, &policy);
+                    self.schedule(order, now.tick);
+                }
+            }
+            Input::PayReply { order, left_at, row, fact } => {
+                self.breakers.on_pay(self.key_of(order), &fact);
+                self.apply(order, now, |payment, policy, effects| {
+                    payment.on_pay(left_at, row, fact, now, policy, effects);
+                });
+            }
+            Input::QueryReply { order, call, row, fact, throttled: _ } => {
+                if let Some(kind) = self.answered(order, call) {
+                    self.breakers.on_query(self.key_of(order), &fact);
+                    let last = matches!(kind, Call::LastQuery);
+                    self.apply(order, now, |payment, policy, effects| {
+                        payment.on_query(last, row, fact, now, policy, effects);
+                    });
+                }
+            }
+            Input::ReverseReply { order, call, row: _, fact, throttled: _ } => {
+                if self.answered(order, call).is_some() {
+                    self.apply(order, now, |payment, policy, effects| {
+                        payment.on_reverse(fact, now, policy, effects);
+                    });
+                    let entry =
+                        self.orders.get(order).map(|e| (e.latest.provider, e.payment.suspends_provider()));
+                    if let Some((provider, suspends)) = entry {
+                        self.breakers.on_reverse(provider, fact, suspends);
+                    }
+                }
+            }
+            Input::RefundReply { order, call, row: _, fact } => {
+                if self.answered(order, call).is_some() {
+                    self.apply(order, now, |payment, policy, effects| {
+                        payment.on_refund(&fact, now, policy, effects);
+                    });
+                }
+            }
+            Input::RefundsReply { order, call, fact } => {
+                if self.answered(order, call).is_some() {
+                    self.apply(order, now, |payment, policy, effects| {
+                        payment.on_refunds(fact, now, policy, effects);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes the reply of the call under way; anything else is late or repeated and changes nothing.
+    fn answered(&mut self, order: OrderRef, call: u32) -> Option<Call> {
+        let entry = self.orders.get_mut(order)?;
+        let (_, kind) = entry.under_way.take_if(|(under_way, _)| *under_way == call)?;
+        self.planner.answered(entry.latest.provider);
+        Some(kind)
+    }
+
+    fn key_of(&self, order: OrderRef) -> Option<(MerchantId, ProviderId)> {
+        self.orders.get(order).map(|entry| (entry.latest.key.merchant, entry.latest.provider))
+    }
+
+    fn insert(&mut self, key: OrderKey, payment: Payment) -> OrderRef {
+        let latest = Arc::new(payment.record().clone());
+        let order = self.orders.insert(Entry {
+            payment,
+            latest,
+            undurable: 0,
+            timer: None,
+            queued: None,
+            under_way: None,
+            calls: 0,
+            reserved: false,
+            waiters: Vec::new(),
+            born: true,
+            pay_ticket: None,
+        });
+        self.index.insert(key, order);
+        order
+    }
+
+    /// Lets one fact act on one payment, and gathers what follows from it.
+    fn apply(&mut self, order: OrderRef, now: Now, event: impl FnOnce(&mut Payment, &Policy, &mut Effects)) {
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        let before = entry.payment.record().state;
+        let mut effects = Effects::default();
+        event(&mut entry.payment, &self.config.policy, &mut effects);
+        if effects.changed {
+            entry.payment.next_version(now);
+            entry.latest = Arc::new(entry.payment.record().clone());
+            entry.undurable = entry.undurable.saturating_add(1);
+            self.gathering.records.push((order, Arc::clone(&entry.latest)));
+        }
+        let key = entry.latest.key;
+        let settled = (entry.latest.state != before).then(|| Action::Settled {
+            record: Arc::clone(&entry.latest),
+            queries: entry.payment.queries(),
+            learned_at: now.wall,
+        });
+        for alarm in effects.alarms {
+            self.act(order, Action::Alarm { key, alarm });
+        }
+        if let Some(action) = settled {
+            self.act(order, action);
+        }
+        self.answer_waiters(order);
+        self.schedule(order, now.tick);
+    }
+
+    fn on_timer(&mut self, order: OrderRef, now: Now) {
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        entry.timer = None;
+        if entry.payment.is_settled() && entry.undurable == 0 && entry.waiters.is_empty() {
+            let key = entry.latest.key;
+            self.orders.remove(order);
+            self.index.remove(&key);
+            self.released.push_back(Action::Retire { order, key });
+            return;
+        }
+        self.apply(order, now, |payment, policy, effects| payment.on_due(now, policy, effects));
+    }
+
+    /// Arms the timer of an order, or queues its call if that is due. Every open order leaves here with exactly
+    /// one next step: a call under way, a call queued, a record under way, or a timer (INV-18).
+    fn schedule(&mut self, order: OrderRef, now: Tick) {
+        let policy = self.config.policy;
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        if let Some(timer) = entry.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        let mut at = entry.payment.expires_at();
+        let mut wake = |tick: Tick| at = Some(at.map_or(tick, |earlier| earlier.min(tick)));
+        let next = entry.payment.next(now, &policy);
+        if entry.under_way.is_none() && entry.undurable == 0 {
+            let reserved = std::mem::take(&mut entry.reserved);
+            let provider = entry.latest.provider;
+            match next {
+                Next::Call { call, at: due, urgency } if due <= now => {
+                    if reserved && matches!(call, Call::Reverse) {
+                        self.planner.use_reserved(provider, now);
+                        return self.send(order, call, now);
+                    }
+                    if reserved {
+                        self.planner.release(provider);
+                    }
+                    if entry.queued != Some(call) {
+                        entry.queued = Some(call);
+                        self.planner.ask(provider, order, call, urgency);
+                    }
+                    // While it waits for room, its deadline may come.
+                    if let Some(deadline) = entry.payment.gives_up_at().filter(|d| *d > now) {
+                        wake(deadline);
+                    }
+                }
+                Next::Call { at: due, .. } => {
+                    entry.queued = None;
+                    if reserved {
+                        self.planner.release(provider);
+                    }
+                    wake(due);
+                }
+                Next::Nothing => {
+                    entry.queued = None;
+                    if reserved {
+                        self.planner.release(provider);
+                    }
+                    if entry.payment.is_settled() {
+                        wake(now.saturating_add(policy.retain_ms));
+                    }
+                }
+            }
+        }
+        entry.timer = at.map(|tick| self.wheel.insert(tick, order));
+    }
+
+    /// Sends the calls that have room.
+    fn grant(&mut self, now: Now) {
+        let policy = self.config.policy;
+        loop {
+            let orders = &self.orders;
+            let wanted = |order: OrderRef, call: Call| {
+                orders.get(order).is_some_and(|entry| {
+                    let due = matches!(
+                        entry.payment.next(now.tick, &policy),
+                        Next::Call { call: next, at, .. } if next == call && at <= now.tick
+                    );
+                    due && entry.queued == Some(call) && entry.under_way.is_none() && entry.undurable == 0
+                })
+            };
+            let Some((order, call)) = self.planner.grant(now.tick, wanted) else { return };
+            self.send(order, call, now.tick);
+        }
+    }
+
+    /// Hands out one call; its room has been taken.
+    fn send(&mut self, order: OrderRef, call: Call, now: Tick) {
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        entry.calls = entry.calls.wrapping_add(1);
+        entry.queued = None;
+        entry.under_way = Some((entry.calls, call));
+        entry.reserved = matches!(call, Call::LastQuery);
+        entry.payment.on_sent(call, now);
+        let action = Action::Call {
+            order,
+            call: entry.calls,
+            kind: call,
+            record: Arc::clone(&entry.latest),
+            other_host: entry.payment.prefers_other_host(),
+        };
+        self.released.push_back(action);
+        self.schedule(order, now);
+    }
+
+    /// Gathers an action until everything that its order has recorded is durable.
+    fn act(&mut self, order: OrderRef, action: Action) {
+        match self.orders.get(order) {
+            Some(entry) if entry.undurable > 0 => self.gathering.actions.push((order, action)),
+            Some(_) | None => self.released.push_back(action),
+        }
+    }
+
+    /// Whether a payment of this state may still be answered by the wallet.
+    #[must_use]
+    pub fn open_orders(&self) -> usize {
+        self.orders.iter().filter(|entry| !matches!(entry.latest.state, State::Paid | State::Failed)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests;

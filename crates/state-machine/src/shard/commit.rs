@@ -1,0 +1,142 @@
+//! Batches: what becomes durable together, and what waits for it.
+
+use std::sync::Arc;
+
+use protocol::fact::{PayFact, Row};
+
+use super::requests::relation;
+use super::waiters::{Asked, Waiter};
+use super::{Action, Batch, BatchId, Fenced, OrderRef, Outcome, Said, Shard};
+use crate::key::Now;
+use crate::payment::Payment;
+use crate::record::{Record, State};
+
+/// The batch that is being made.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    pub(super) records: Vec<(OrderRef, Arc<Record>)>,
+    /// Actions that wait until their order's records are durable.
+    pub(super) actions: Vec<(OrderRef, Action)>,
+}
+
+/// The batch that the store has.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    id: BatchId,
+    records: Vec<(OrderRef, Arc<Record>)>,
+}
+
+impl Shard {
+    /// Puts the first record of a new order into the batch that is being made.
+    pub(super) fn record_first(&mut self, order: OrderRef) {
+        if let Some(entry) = self.orders.get_mut(order) {
+            entry.undurable = 1;
+            entry.born = false;
+            self.gathering.records.push((order, Arc::clone(&entry.latest)));
+        }
+    }
+
+    /// The next batch, if there are records and none is under way.
+    pub fn poll_batch(&mut self) -> Option<Batch> {
+        if self.under_way.is_some() || self.gathering.records.is_empty() {
+            return None;
+        }
+        let records = std::mem::take(&mut self.gathering.records);
+        let id = BatchId(self.next_batch);
+        self.next_batch = self.next_batch.wrapping_add(1);
+        let batch = Batch { id, records: records.iter().map(|(_, record)| Arc::clone(record)).collect() };
+        self.under_way = Some(UnderWay { id, records });
+        Some(batch)
+    }
+
+    /// The store does not take the batch at the moment and tries it again: admission closes, nothing is
+    /// released (DB-07).
+    pub fn failed(&mut self, id: BatchId) {
+        self.stalled = self.under_way.as_ref().is_some_and(|batch| batch.id == id);
+    }
+
+    /// The batch is durable; `outcomes` has one line per record, in order. Drain [`Shard::poll_action`], and
+    /// call [`Shard::poll_batch`] or [`Shard::step`] for the next batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Fenced`] if a record that follows one of ours was refused: another writer is at work.
+    pub fn committed(&mut self, id: BatchId, outcomes: Vec<Outcome>, now: Now) -> Result<(), Fenced> {
+        let Some(batch) = self.under_way.take_if(|batch| batch.id == id) else { return Ok(()) };
+        self.stalled = false;
+        let mut returned = Vec::new();
+        for ((order, record), outcome) in batch.records.into_iter().zip(outcomes) {
+            if returned.contains(&order) {
+                continue; // Later versions of an order that turned out to exist.
+            }
+            match outcome {
+                Outcome::Applied => self.applied(order, record, now),
+                Outcome::Conflict(current) if record.version == 1 => {
+                    self.exists_already(order, *current, now);
+                    returned.push(order);
+                }
+                Outcome::Conflict(_) => return Err(Fenced),
+            }
+        }
+        let gathered = std::mem::take(&mut self.gathering.actions);
+        for (order, action) in gathered {
+            self.act(order, action);
+        }
+        Ok(())
+    }
+
+    /// A record is durable: everybody may see it, and what waited for it goes out.
+    fn applied(&mut self, order: OrderRef, record: Arc<Record>, now: Now) {
+        let policy = self.config.policy;
+        let first = record.version == 1;
+        self.released.push_back(Action::Publish { order, record: Arc::clone(&record) });
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        entry.undurable = entry.undurable.saturating_sub(1);
+        entry.born = true;
+        if first && let Some(ticket) = entry.pay_ticket.take() {
+            // The last check before the pay request leaves: a till may have reversed it meanwhile.
+            if entry.payment.record().state == State::Accepted {
+                entry.payment.released(now.tick, &policy);
+                let leave_by = now.tick.saturating_add(policy.leave_ms);
+                self.released.push_back(Action::SendPay { order, record, ticket, leave_by });
+            } else {
+                self.released.push_back(Action::Discard { ticket });
+                self.apply(order, now, |payment, policy, effects| {
+                    payment.on_pay(None, Row::A1, PayFact::Unsent, now, policy, effects);
+                });
+            }
+        }
+        self.answer_waiters(order);
+        self.schedule(order, now.tick);
+    }
+
+    /// The number was known to the store but not to this shard any more: what was begun for it is dropped, and
+    /// every request meets what is there.
+    fn exists_already(&mut self, order: OrderRef, current: Record, now: Now) {
+        let payment = Payment::recover(current, now, self.config.boot, &self.config.policy);
+        self.gathering.records.retain(|(of, _)| *of != order);
+        self.gathering.actions.retain(|(of, _)| *of != order);
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        entry.latest = Arc::new(payment.record().clone());
+        entry.payment = payment;
+        entry.undurable = 0;
+        entry.born = true;
+        let waiters = std::mem::take(&mut entry.waiters);
+        let record = Arc::clone(&entry.latest);
+        if let Some(ticket) = entry.pay_ticket.take() {
+            self.released.push_back(Action::Discard { ticket });
+        }
+        self.released.push_back(Action::Publish { order, record: Arc::clone(&record) });
+        for Waiter { ticket, asked } in waiters {
+            match asked {
+                Asked::Pay { wait, digest, .. } => {
+                    let said: Said = relation(&record, &digest);
+                    self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said, digest } });
+                }
+                Asked::Reversal => self.reverse_existing(order, ticket, now),
+                Asked::Watch(_) => self.wait(order, Waiter { ticket, asked }),
+            }
+        }
+        self.schedule(order, now.tick);
+    }
+}

@@ -1,0 +1,87 @@
+//! What tills ask for, and how it meets what is already there.
+
+use super::waiters::{Asked, Waiter};
+use super::{Action, NotAccepted, OrderRef, PayRequest, ReverseRequest, Said, Shard, Ticket, Wait};
+use crate::key::{Now, OrderKey};
+use crate::payment::Payment;
+use crate::record::Record;
+
+/// How a request to pay relates to a payment that exists. A number closed before its payment came belongs to
+/// no content. Source: DESIGN §4, same content.
+pub(super) fn relation(record: &Record, digest: &[u8; 16]) -> Said {
+    if record.amount.is_none() || record.digest == *digest { Said::Repeated } else { Said::OtherContent }
+}
+
+impl Shard {
+    /// A till wants to be paid: a new payment, or the answer that the present state calls for (INV-16).
+    pub(super) fn on_pay_request(&mut self, request: &PayRequest, now: Now) {
+        let PayRequest { ticket, key, digest, wait, .. } = *request;
+        if let Some(order) = self.index.get(&key).copied() {
+            self.released.push_back(Action::Discard { ticket });
+            let said =
+                self.orders.get(order).map_or(Said::Repeated, |entry| relation(&entry.latest, &digest));
+            self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said, digest } });
+            return;
+        }
+        if let Some(why) = self.refusal(request, now.tick) {
+            self.released.push_back(Action::Refuse { ticket, why });
+            return;
+        }
+        let order = self.insert(key, Payment::accept(request, now, self.config.boot));
+        self.record_first(order);
+        if let Some(entry) = self.orders.get_mut(order) {
+            entry.pay_ticket = Some(ticket);
+        }
+        self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said: Said::Fresh, digest } });
+    }
+
+    /// A till wants an order reversed. A number that is not in memory is closed by an insert; if it exists
+    /// after all, the conflict brings it back and the request meets it then.
+    pub(super) fn on_reverse_request(&mut self, request: &ReverseRequest, now: Now) {
+        let ReverseRequest { ticket, key, provider } = *request;
+        if let Some(order) = self.index.get(&key).copied() {
+            self.reverse_existing(order, ticket, now);
+            return;
+        }
+        if let Some(why) = self.cannot_record() {
+            self.released.push_back(Action::Refuse { ticket, why });
+            return;
+        }
+        let order = self.insert(key, Payment::overtaken(key, provider, now, self.config.boot));
+        self.record_first(order);
+        self.wait(order, Waiter { ticket, asked: Asked::Reversal });
+    }
+
+    /// A reversal meets its order.
+    pub(super) fn reverse_existing(&mut self, order: OrderRef, ticket: Ticket, now: Now) {
+        let mut taken = true;
+        self.apply(order, now, |payment, policy, effects| {
+            taken = payment.on_reversal_asked(now, policy, effects);
+        });
+        if taken {
+            self.wait(order, Waiter { ticket, asked: Asked::Reversal });
+        } else if let Some(entry) = self.orders.get(order) {
+            let record = std::sync::Arc::clone(&entry.latest);
+            self.act(order, Action::Answer { ticket, record, said: Said::TooOld });
+        }
+    }
+
+    /// A till waits for an order that exists.
+    pub(super) fn on_watch(&mut self, ticket: Ticket, key: &OrderKey, wait: Wait) {
+        match self.index.get(key).copied() {
+            Some(order) => self.wait(order, Waiter { ticket, asked: Asked::Watch(wait) }),
+            None => self.released.push_back(Action::NotHere { ticket }),
+        }
+    }
+
+    /// Why no record can be made at the moment.
+    pub(super) const fn cannot_record(&self) -> Option<NotAccepted> {
+        if self.stalled {
+            Some(NotAccepted::StoreBusy)
+        } else if !self.orders.has_room() {
+            Some(NotAccepted::Full)
+        } else {
+            None
+        }
+    }
+}
