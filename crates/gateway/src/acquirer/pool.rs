@@ -1,0 +1,472 @@
+//! Keep-alive connections to one host, and the one way to send a request over them.
+//!
+//! A refusal repeats neither number nor nonce: only the connection ties an answer to its request (NU-12). So
+//! one request at a time per connection, no pipelining, and a connection whose request was not answered to
+//! the caller's satisfaction is closed. Nothing here sends a request twice once a byte of it may have left.
+//!
+//! A connection has no task of its own: whoever waits for an answer drives it. Dropping the wait, for
+//! whatever reason, closes it. Source: wechatpay-v2 §1.2, §4.5 G3, §6 no. 22.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use state_machine::Tick;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::connect::{Connector, Stream, certificate_refused};
+use super::wire::Gate;
+use crate::clock::Clock;
+
+/// Longest head of an answer, and with it the read buffer of a connection, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Most header lines of an answer.
+const HEADERS_MAX: usize = 64;
+
+/// Sizes of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Connections to one host, idle ones included. A request that finds none free waits for its connect
+    /// deadline at most. 1 or more.
+    pub connections_max: usize,
+    /// How long a connection stays open unused: shorter than any peer's own limit, or requests are written
+    /// into connections that the peer is closing.
+    pub idle_max: Duration,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { connections_max: 256, idle_max: Duration::from_secs(20) }
+    }
+}
+
+/// The deadlines of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// For a free connection, or a new one with its handshakes done.
+    pub(crate) connect: Duration,
+    /// From handing the request over to the last byte of the answer.
+    pub(crate) read: Duration,
+    /// The first byte leaves before this moment or not at all.
+    pub(crate) leave_by: Tick,
+    /// End of the whole call, if it has one.
+    pub(crate) until: Option<Instant>,
+    /// Longest body of an answer, in bytes.
+    pub(crate) body_bytes_max: usize,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// Not one byte of it was given to the kernel.
+    Unsent(Cause),
+    /// Some of it may have arrived, and there is no usable answer. Its connection is closed.
+    Lost {
+        /// When its latest byte left.
+        left_at: Tick,
+        cause: Cause,
+    },
+    /// An answer, whatever it says.
+    Answer {
+        /// When its latest byte left.
+        left_at: Tick,
+        status: u16,
+        body: Vec<u8>,
+        /// Its connection: closed unless it is handed back.
+        lease: Lease,
+    },
+}
+
+/// Why there is no answer: for logs and for the health of a host, never for the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The name has no address.
+    Unresolved,
+    /// Refused or unreachable.
+    Connect,
+    /// Not connected in time.
+    ConnectTimeout,
+    /// The TLS handshake failed.
+    Tls,
+    /// The wallet does not take our certificate: it says so in TLS, or ends a new connection that presented
+    /// one at the first request, without a word. Source: wechatpay-v2 §1.3, §4.5 C8.
+    CertificateRefused,
+    /// The request cannot be written at all.
+    Unwritable,
+    /// Every connection was in use.
+    Busy,
+    /// The last moment for the first byte had passed.
+    TooLate,
+    /// A connection closed under the request.
+    Closed,
+    /// Reset, or another fault of the connection.
+    Broken,
+    /// The connection ended before or in the middle of the answer.
+    Eof {
+        /// Whether it had answered before: then it is likely that it just idled too long.
+        reused: bool,
+    },
+    /// Not answered in time.
+    ReadTimeout,
+    /// Not HTTP.
+    NotHttp,
+    /// The answer is longer than allowed.
+    TooLarge,
+}
+
+impl Cause {
+    /// The word in logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unresolved => "unresolved",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls",
+            Self::CertificateRefused => "certificate_refused",
+            Self::Unwritable => "unwritable",
+            Self::Busy => "busy",
+            Self::TooLate => "too_late",
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::Eof { .. } => "eof",
+            Self::ReadTimeout => "read_timeout",
+            Self::NotHttp => "not_http",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// One connection between two requests or under one.
+struct Conn {
+    sender: SendRequest<Full<Bytes>>,
+    /// `None` once it has ended.
+    driver: Option<Connection<TokioIo<Stream>, Full<Bytes>>>,
+    gate: Arc<Gate>,
+    reused: bool,
+}
+
+impl Conn {
+    async fn open(connector: &Connector, until: Instant) -> Result<Box<Self>, Cause> {
+        let (stream, gate) = connector.connect(until).await?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Cause::Connect)?;
+        Ok(Box::new(Self { sender, driver: Some(driver), gate, reused: false }))
+    }
+
+    /// Lets the connection do what it has to; forgets it when it has ended.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && Pin::new(driver).poll(cx).is_ready()
+        {
+            // Only its end makes a request that it never took come back.
+            self.driver = None;
+        }
+    }
+
+    /// Whether it is open and between two requests.
+    fn is_ready(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.drive(&mut cx);
+        self.driver.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
+    }
+}
+
+struct Idle {
+    conn: Box<Conn>,
+    since: Tick,
+}
+
+#[derive(Default)]
+struct Store {
+    /// The one used last is at the back, and is used first.
+    idle: VecDeque<Idle>,
+    /// Whether the task that closes connections idle for too long is there.
+    reaped: bool,
+}
+
+/// Connections to one host.
+pub(crate) struct Pool {
+    connector: Connector,
+    limits: PoolLimits,
+    permits: Arc<Semaphore>,
+    store: Mutex<Store>,
+}
+
+/// A connection in use. Dropping it closes the connection.
+pub(crate) struct Lease {
+    conn: Box<Conn>,
+    pool: Arc<Pool>,
+    /// Given back after the connection was.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+impl Lease {
+    /// Hands the connection back for another request. It is closed if the peer wants that, or if there is
+    /// more to read than the answer.
+    pub(crate) fn keep(self) {
+        let Self { mut conn, pool, _permit } = self;
+        if conn.is_ready() {
+            conn.reused = true;
+            pool.store_idle(conn);
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(connector: Connector, limits: PoolLimits) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        Arc::new(Self { connector, limits, permits, store: Mutex::new(Store::default()) })
+    }
+
+    /// Whether its connections present a client certificate.
+    pub(crate) const fn is_certified(&self) -> bool {
+        self.connector.is_certified()
+    }
+
+    /// Whether its connections are encrypted.
+    pub(crate) const fn is_tls(&self) -> bool {
+        self.connector.target().is_tls()
+    }
+
+    /// Sends `body` to `endpoint`, once, and waits for the answer. `left` hears when the first byte has left,
+    /// before there is an answer.
+    ///
+    /// A connection that was found closed before anything was written is replaced by a fresh one, once.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        endpoint: &str,
+        body: Bytes,
+        terms: Terms,
+        left: &mut (dyn FnMut(Tick) + Send),
+    ) -> Sent {
+        let connect_by = (Instant::now() + terms.connect).min(Clock::instant(terms.leave_by));
+        let connect_by = terms.until.map_or(connect_by, |until| connect_by.min(until));
+        if Clock::tick() >= terms.leave_by {
+            return Sent::Unsent(Cause::TooLate);
+        }
+        let Ok(Ok(mut permit)) = timeout_at(connect_by, Arc::clone(&self.permits).acquire_owned()).await
+        else {
+            return Sent::Unsent(Cause::Busy);
+        };
+        if let Some(conn) = self.take_idle() {
+            let lease = Lease { conn, pool: Arc::clone(self), _permit: permit };
+            match lease.exchange(endpoint, body.clone(), terms, left).await {
+                Err((Sent::Unsent(Cause::Closed), back)) => permit = back,
+                Err((sent, _)) | Ok(sent) => return sent,
+            }
+        }
+        let conn = match Conn::open(&self.connector, connect_by).await {
+            Ok(conn) => conn,
+            Err(cause) => return Sent::Unsent(cause),
+        };
+        let lease = Lease { conn, pool: Arc::clone(self), _permit: permit };
+        match lease.exchange(endpoint, body, terms, left).await {
+            Err((sent, _)) | Ok(sent) => sent,
+        }
+    }
+
+    /// The idle connection that was used last, if it is open, silent and young enough.
+    fn take_idle(&self) -> Option<Box<Conn>> {
+        loop {
+            let Idle { mut conn, since } = self.store().idle.pop_back()?;
+            if !self.is_old(since, Clock::tick()) && conn.gate.is_quiet() && conn.is_ready() {
+                return Some(conn);
+            }
+        }
+    }
+
+    fn store_idle(self: &Arc<Self>, conn: Box<Conn>) {
+        let mut store = self.store();
+        store.idle.push_back(Idle { conn, since: Clock::tick() });
+        if !std::mem::replace(&mut store.reaped, true) {
+            tokio::spawn(reap(Arc::downgrade(self), self.limits.idle_max));
+        }
+    }
+
+    /// Closes what has been idle for too long; whether anything is left.
+    fn close_old(&self) -> bool {
+        let now = Clock::tick();
+        let mut store = self.store();
+        while store.idle.front().is_some_and(|idle| self.is_old(idle.since, now)) {
+            store.idle.pop_front();
+        }
+        store.reaped = !store.idle.is_empty();
+        store.reaped
+    }
+
+    fn is_old(&self, since: Tick, now: Tick) -> bool {
+        u128::from(now.ms_since(since)) >= self.limits.idle_max.as_millis()
+    }
+
+    /// A panic elsewhere leaves the list as it was: every change of it is one push or pop.
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many connections are idle.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.store().idle.len()
+    }
+}
+
+/// Closes connections idle for too long, for as long as there are any.
+async fn reap(pool: Weak<Pool>, idle_max: Duration) {
+    loop {
+        sleep(idle_max).await;
+        if !pool.upgrade().is_some_and(|pool| pool.close_old()) {
+            return;
+        }
+    }
+}
+
+/// Why the HTTP layer has no answer.
+enum Failure {
+    /// Before the head of the answer was there.
+    Head(hyper::Error),
+    /// In the middle of the answer.
+    Body(hyper::Error),
+    TooLarge,
+}
+
+impl Lease {
+    /// One request and its answer. On failure the connection is closed and the permit comes back.
+    async fn exchange(
+        mut self,
+        endpoint: &str,
+        body: Bytes,
+        terms: Terms,
+        left: &mut (dyn FnMut(Tick) + Send),
+    ) -> Result<Sent, (Sent, OwnedSemaphorePermit)> {
+        let reused = self.conn.reused;
+        let Ok(request) = self.request(endpoint, body) else {
+            return Err((Sent::Unsent(Cause::NotHttp), self.close()));
+        };
+        let read_by = Instant::now() + terms.read;
+        let read_by = terms.until.map_or(read_by, |until| read_by.min(until));
+        self.conn.gate.arm(terms.leave_by);
+        let response = self.conn.sender.send_request(request);
+        let answer = self.conn.answer(response, terms.body_bytes_max, left);
+        let cause = match timeout_at(read_by, answer).await {
+            Ok(Ok((status, body))) => {
+                if let Some(left_at) = self.conn.gate.left_at() {
+                    self.conn.gate.answered();
+                    return Ok(Sent::Answer { left_at, status, body, lease: self });
+                }
+                // An answer to nothing.
+                Cause::NotHttp
+            }
+            Ok(Err(failure)) => classify(&failure, reused, self.pool.is_certified()),
+            Err(_) => Cause::ReadTimeout,
+        };
+        let left_at = self.conn.gate.left_at();
+        let permit = self.close();
+        Err(match left_at {
+            Some(left_at) => (Sent::Lost { left_at, cause }, permit),
+            None if Clock::tick() >= terms.leave_by => (Sent::Unsent(Cause::TooLate), permit),
+            None => (Sent::Unsent(if reused { Cause::Closed } else { cause }), permit),
+        })
+    }
+
+    fn request(&self, endpoint: &str, body: Bytes) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        let target = self.pool.connector.target();
+        Request::post(target.path(endpoint))
+            .header(HOST, target.authority())
+            .header(CONTENT_TYPE, "text/xml; charset=utf-8")
+            .body(Full::new(body))
+    }
+
+    /// Closes the connection at once.
+    fn close(self) -> OwnedSemaphorePermit {
+        let Self { conn, pool: _, _permit } = self;
+        drop(conn);
+        _permit
+    }
+}
+
+impl Conn {
+    /// Drives the connection until the whole answer is there.
+    async fn answer(
+        &mut self,
+        response: impl Future<Output = hyper::Result<Response<Incoming>>>,
+        body_bytes_max: usize,
+        left: &mut (dyn FnMut(Tick) + Send),
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        let mut whole = pin!(read_whole(response, body_bytes_max));
+        let mut told = false;
+        poll_fn(|cx| {
+            self.drive(cx);
+            if !told && let Some(at) = self.gate.left_at() {
+                told = true;
+                left(at);
+            }
+            whole.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// Reads status and body, up to `body_bytes_max` bytes.
+async fn read_whole(
+    response: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    body_bytes_max: usize,
+) -> Result<(u16, Vec<u8>), Failure> {
+    let response = response.await.map_err(Failure::Head)?;
+    let status = response.status().as_u16();
+    let mut body = response.into_body();
+    let hint = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if hint > body_bytes_max {
+        return Err(Failure::TooLarge);
+    }
+    let mut bytes = Vec::with_capacity(hint);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Failure::Body)?.into_data() else { continue };
+        if bytes.len() + data.len() > body_bytes_max {
+            return Err(Failure::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((status, bytes))
+}
+
+/// The cause of a failure on a connection that was open.
+fn classify(failure: &Failure, reused: bool, certified: bool) -> Cause {
+    use std::error::Error as _;
+    let (error, head) = match failure {
+        Failure::TooLarge => return Cause::TooLarge,
+        Failure::Head(error) => (error, true),
+        Failure::Body(error) => (error, false),
+    };
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    // TLS 1.3 lets us finish before the peer has looked at our certificate: its alert is the first thing read.
+    if certified && io.is_some_and(certificate_refused) {
+        return Cause::CertificateRefused;
+    }
+    if error.is_incomplete_message() || io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
+        let without_a_word = certified && head && !reused;
+        return if without_a_word { Cause::CertificateRefused } else { Cause::Eof { reused } };
+    }
+    if error.is_parse() { Cause::NotHttp } else { Cause::Broken }
+}
