@@ -2,3 +2,8 @@
 
 pub mod acquirer;
 pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod logging;
+pub mod metrics;
+pub mod northbound;
