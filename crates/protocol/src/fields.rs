@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 /// Name-value pairs in the order they came; names and values are at most 65,535 bytes of UTF-8 each.
 ///
 /// Encoded as `len name len value …`, lengths as two bytes, little endian.
@@ -55,6 +57,11 @@ impl Fields {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// Overwrites what it held: for fields that carry a payer's code.
+    pub fn wipe(mut self) {
+        self.0.zeroize();
     }
 
     /// Whether there is no pair.

@@ -178,11 +178,8 @@ mod tests {
 
         #[test]
         fn parsing_is_undone_by_formatting(text in "[0-9]{14}") {
-            if let Some(unix_s) = parse_compact(&text) {
-                prop_assert_eq!(format_compact(unix_s).expect("in range").as_str(), text);
-            } else {
-                prop_assert!(true);
-            }
+            let formatted = parse_compact(&text).map(|unix_s| format_compact(unix_s).expect("in range"));
+            prop_assert!(formatted.is_none_or(|formatted| formatted.as_str() == text));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The flat XML of WeChat Pay API v2: one root, children with text, nothing else.
 
 mod read;
+mod scan;
 mod write;
 
 pub use read::{BYTES_MAX, ELEMENTS_MAX, Message, NAME_MAX, Reader, XmlError};

@@ -1,13 +1,11 @@
-//! A strict scanner of the flat grammar, without allocations once its buffers are warm.
-//!
-//! It takes less than XML allows: what is not needed by any known peer is refused, because two parsers that
-//! disagree about a document disagree about its signature. quick-xml is its oracle in the tests.
-//! Source: wechatpay-v2 §1.2, §6 no. 1; faults-and-invariants MI-01 to MI-04, MI-12.
+//! The reader: a flat message whose values are borrowed from the document, or from a scratch if they had to
+//! be decoded. Nothing is allocated once the buffers are warm.
 
 use std::fmt;
 
-use memchr::{memchr, memchr2, memmem};
 use thiserror::Error;
+
+use crate::xml::scan::{Scan, check_text};
 
 /// The longest document taken, in bytes. Source: wechatpay-v2 §6 no. 1.
 pub const BYTES_MAX: usize = 64 * 1024;
@@ -92,16 +90,16 @@ pub enum XmlError {
 
 /// Where a text lies: in the document, or in the scratch if it had to be decoded.
 #[derive(Clone, Copy)]
-struct Span {
-    start: usize,
-    end: usize,
-    scratch: bool,
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) scratch: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Pair {
-    name: Span,
-    value: Span,
+pub(super) struct Pair {
+    pub(super) name: Span,
+    pub(super) value: Span,
 }
 
 /// Reads one message after another into the same buffers.
@@ -147,8 +145,7 @@ impl Reader {
         self.scratch.clear();
         self.pairs.clear();
         let document = check_text(document)?;
-        let mut scan =
-            Scan { text: document, at: 0, scratch: &mut self.scratch, pairs: &mut self.pairs, seen: [0; 4] };
+        let mut scan = Scan::new(document, &mut self.scratch, &mut self.pairs);
         scan.document(root)?;
         Ok(Message { document, scratch: &self.scratch, pairs: &self.pairs })
     }
@@ -205,363 +202,4 @@ impl Span {
         let text = if self.scratch { scratch } else { document };
         text.get(self.start..self.end).unwrap_or_default()
     }
-}
-
-/// Checks what holds for every byte: size, charset, characters.
-fn check_text(document: &[u8]) -> Result<&str, XmlError> {
-    if document.len() > BYTES_MAX {
-        return Err(XmlError::TooLong);
-    }
-    if document.starts_with(b"\xEF\xBB\xBF") {
-        return Err(XmlError::ByteOrderMark);
-    }
-    let text = std::str::from_utf8(document).map_err(|_| XmlError::NotUtf8)?;
-    // One pass without branches: the controls below a blank are rare enough to be looked at again.
-    let (low, high) = document.iter().fold((false, false), |(low, high), byte| {
-        (low | (*byte < b' ' && *byte != b'\n'), high | (*byte == 0xEF))
-    });
-    if (low && document.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\n' | b'\t' | b'\r')))
-        || (high && text.contains(['\u{FFFE}', '\u{FFFF}']))
-    {
-        return Err(XmlError::Character);
-    }
-    Ok(text)
-}
-
-const fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-const fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-/// A value while it is put together.
-enum Value {
-    Empty,
-    /// One run, as it stands in the document.
-    Whole(Span),
-    /// From here to the end of the scratch.
-    Decoded(usize),
-}
-
-struct Scan<'r, 'm> {
-    text: &'m str,
-    at: usize,
-    scratch: &'r mut String,
-    pairs: &'r mut Vec<Pair>,
-    /// A bit for each hash of a name seen: most names need no comparison.
-    seen: [u64; 4],
-}
-
-impl<'m> Scan<'_, 'm> {
-    fn document(&mut self, root: &str) -> Result<(), XmlError> {
-        self.declaration()?;
-        self.skip_space();
-        if self.rest().is_empty() {
-            return Err(XmlError::Truncated);
-        }
-        self.expect_tag()?;
-        let (name, closed) = self.start_tag()?;
-        if self.slice(name) != root {
-            return Err(XmlError::Root);
-        }
-        if !closed {
-            self.children(root)?;
-        }
-        self.skip_space();
-        if self.rest().is_empty() { Ok(()) } else { Err(self.trailing()) }
-    }
-
-    fn children(&mut self, root: &str) -> Result<(), XmlError> {
-        loop {
-            self.skip_space();
-            if self.rest().starts_with(b"</") {
-                return self.end_tag(root);
-            }
-            self.expect_tag()?;
-            let (name, closed) = self.start_tag()?;
-            self.note(name)?;
-            let value = if closed {
-                Span { start: 0, end: 0, scratch: false }
-            } else {
-                self.value(self.slice(name))?
-            };
-            self.pairs.push(Pair { name, value });
-        }
-    }
-
-    fn rest(&self) -> &'m [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    fn slice(&self, span: Span) -> &'m str {
-        self.text.get(span.start..span.end).unwrap_or_default()
-    }
-
-    fn skip_space(&mut self) {
-        self.at += self.rest().iter().take_while(|byte| is_space(**byte)).count();
-    }
-
-    /// Makes sure that a start tag comes next, or says what else does.
-    fn expect_tag(&self) -> Result<(), XmlError> {
-        match self.rest() {
-            [] => Err(XmlError::Truncated),
-            [b'<', b'/', ..] => Err(XmlError::EndTag),
-            [b'<', b'!' | b'?', ..] if !self.rest().starts_with(CDATA) => Err(self.markup()),
-            [b'<'] => Err(XmlError::Truncated),
-            [b'<', next, ..] if *next != b'!' => Ok(()),
-            _ => Err(XmlError::StrayText),
-        }
-    }
-
-    /// What the `<!` or `<?` that comes next is refused as.
-    fn markup(&self) -> XmlError {
-        let rest = self.rest();
-        let starts = |word: &[u8]| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
-        match rest {
-            [b'<', b'?', ..] => XmlError::Instruction,
-            _ if starts(b"<!--") => XmlError::Comment,
-            _ if starts(b"<!DOCTYPE") || starts(b"<!ENTITY") => XmlError::Doctype,
-            _ => XmlError::Markup,
-        }
-    }
-
-    /// What comes after the root is refused as.
-    fn trailing(&self) -> XmlError {
-        match self.rest() {
-            [b'<', b'!' | b'?', ..] if !self.rest().starts_with(CDATA) => self.markup(),
-            _ => XmlError::Trailing,
-        }
-    }
-
-    /// Reads `<?xml … ?>`, if there is one at the very start.
-    fn declaration(&mut self) -> Result<(), XmlError> {
-        let Some(rest) = self.text.strip_prefix("<?xml") else { return Ok(()) };
-        if !rest.starts_with(|c: char| c.is_ascii_whitespace()) {
-            // `<?xml-stylesheet …`, or `<?xml?>` without a version.
-            return Err(if rest.starts_with('?') { XmlError::Declaration } else { XmlError::Instruction });
-        }
-        let (inside, _) = rest.split_once("?>").ok_or(XmlError::Truncated)?;
-        self.at = "<?xml?>".len() + inside.len();
-        let (version, rest) = attribute(inside, "version").ok_or(XmlError::Declaration)?;
-        let (encoding, rest) =
-            attribute(rest, "encoding").map_or((None, rest), |(word, rest)| (Some(word), rest));
-        let (standalone, rest) =
-            attribute(rest, "standalone").map_or((None, rest), |(word, rest)| (Some(word), rest));
-        if version != "1.0" || !matches!(standalone, None | Some("yes" | "no")) || !trim(rest).is_empty() {
-            return Err(XmlError::Declaration);
-        }
-        match encoding {
-            Some(encoding) if !encoding.eq_ignore_ascii_case("UTF-8") => Err(XmlError::Encoding),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads `<name>` or `<name/>`; the `<` is known to be there. Returns the name and whether it was closed.
-    fn start_tag(&mut self) -> Result<(Span, bool), XmlError> {
-        let start = self.at + 1;
-        let bytes = self.text.as_bytes();
-        let len = bytes.get(start..).unwrap_or_default().iter().take_while(|byte| is_name(**byte)).count();
-        self.at = start + len;
-        let spaced = self.rest().first().is_some_and(|byte| is_space(*byte));
-        self.skip_space();
-        let closed = match self.rest() {
-            [b'>', ..] => false,
-            [b'/', b'>', ..] => true,
-            [] | [b'/'] => return Err(XmlError::Truncated),
-            [b'/', ..] => return Err(XmlError::Name),
-            _ if spaced && len > 0 => return Err(XmlError::Attribute),
-            _ => return Err(XmlError::Name),
-        };
-        if len == 0 || len > NAME_MAX || bytes.get(start).is_some_and(u8::is_ascii_digit) {
-            return Err(XmlError::Name);
-        }
-        self.at += if closed { 2 } else { 1 };
-        Ok((Span { start, end: start + len, scratch: false }, closed))
-    }
-
-    /// Reads `</name>`; the `</` is known to be there.
-    fn end_tag(&mut self, name: &str) -> Result<(), XmlError> {
-        self.at += 2;
-        let Some(after) = self.rest().strip_prefix(name.as_bytes()) else {
-            // A document that was cut inside the right name is cut, not wrong.
-            let cut = name.as_bytes().starts_with(self.rest());
-            return Err(if cut { XmlError::Truncated } else { XmlError::EndTag });
-        };
-        self.at += name.len();
-        if after.first() != Some(&b'>') {
-            self.skip_space();
-        }
-        match self.rest().first() {
-            Some(b'>') => self.at += 1,
-            Some(_) => return Err(XmlError::EndTag),
-            None => return Err(XmlError::Truncated),
-        }
-        Ok(())
-    }
-
-    /// Notes an element's name; refuses the second of one name, in whatever case.
-    fn note(&mut self, name: Span) -> Result<(), XmlError> {
-        if self.pairs.len() >= ELEMENTS_MAX {
-            return Err(XmlError::TooManyElements);
-        }
-        let name = self.slice(name);
-        let hash = name.bytes().fold(0u8, |hash, byte| hash.rotate_left(3) ^ (byte | 0x20));
-        let bit = 1 << (hash & 63);
-        let word = &mut self.seen[usize::from(hash >> 6)];
-        let seen = std::mem::replace(word, *word | bit) & bit != 0;
-        if seen && self.pairs.iter().any(|pair| self.slice(pair.name).eq_ignore_ascii_case(name)) {
-            return Err(XmlError::Duplicate);
-        }
-        Ok(())
-    }
-
-    /// Reads everything up to and with `</name>`.
-    fn value(&mut self, name: &str) -> Result<Span, XmlError> {
-        let mut value = Value::Empty;
-        loop {
-            let run = memchr2(b'<', b'&', self.rest()).ok_or(XmlError::Truncated)?;
-            if run > 0 {
-                let text = Span { start: self.at, end: self.at + run, scratch: false };
-                if self.slice(text).contains("]]>") {
-                    return Err(XmlError::CdataEnd);
-                }
-                self.append(&mut value, text);
-                self.at += run;
-            }
-            match self.rest() {
-                [b'&', ..] => {
-                    let decoded = self.reference()?;
-                    self.decode(&mut value).push(decoded);
-                }
-                [b'<', b'/', ..] => {
-                    self.end_tag(name)?;
-                    return Ok(match value {
-                        Value::Empty => Span { start: 0, end: 0, scratch: false },
-                        Value::Whole(span) => span,
-                        Value::Decoded(start) => Span { start, end: self.scratch.len(), scratch: true },
-                    });
-                }
-                rest if rest.starts_with(CDATA) => {
-                    let start = self.at + CDATA.len();
-                    let inside = rest.get(CDATA.len()..).unwrap_or_default();
-                    let len = cdata_end(inside).ok_or(XmlError::Truncated)?;
-                    self.append(&mut value, Span { start, end: start + len, scratch: false });
-                    self.at = start + len + CDATA_END.len();
-                }
-                [b'<'] => return Err(XmlError::Truncated),
-                [b'<', b'!' | b'?', ..] => return Err(self.markup()),
-                _ => return Err(XmlError::TooDeep),
-            }
-        }
-    }
-
-    /// Adds a run of the document to a value.
-    fn append(&mut self, value: &mut Value, run: Span) {
-        let text = self.slice(run);
-        if text.is_empty() {
-            return;
-        }
-        let plain = memchr(b'\r', text.as_bytes()).is_none();
-        if plain && matches!(value, Value::Empty) {
-            *value = Value::Whole(run);
-            return;
-        }
-        let scratch = self.decode(value);
-        if plain {
-            scratch.push_str(text);
-            return;
-        }
-        let mut chars = text.chars().peekable();
-        while let Some(char) = chars.next() {
-            match char {
-                '\r' if chars.peek() == Some(&'\n') => {}
-                '\r' => scratch.push('\n'),
-                _ => scratch.push(char),
-            }
-        }
-    }
-
-    /// Moves a value to the scratch, where more can be added to it.
-    fn decode(&mut self, value: &mut Value) -> &mut String {
-        match *value {
-            Value::Decoded(_) => {}
-            Value::Empty => *value = Value::Decoded(self.scratch.len()),
-            Value::Whole(span) => {
-                *value = Value::Decoded(self.scratch.len());
-                let text = self.slice(span);
-                self.scratch.push_str(text);
-            }
-        }
-        self.scratch
-    }
-
-    /// Reads `&name;`, `&#10;` or `&#xA;`; the `&` is known to be there.
-    fn reference(&mut self) -> Result<char, XmlError> {
-        let rest = self.rest();
-        // The longest is `&#x0010FFFF;`; zeros may lead, but nobody writes more than a few.
-        let end = rest.iter().take(16).position(|byte| *byte == b';').ok_or_else(|| {
-            if rest.len() < 16 && memchr(b'<', rest).is_none() {
-                XmlError::Truncated
-            } else if rest.starts_with(b"&#") {
-                XmlError::CharacterReference
-            } else {
-                XmlError::Entity
-            }
-        })?;
-        self.at += end + 1;
-        match rest.get(1..end).unwrap_or_default() {
-            b"lt" => Ok('<'),
-            b"gt" => Ok('>'),
-            b"amp" => Ok('&'),
-            b"quot" => Ok('"'),
-            b"apos" => Ok('\''),
-            [b'#', b'x', digits @ ..] => character(digits, 16),
-            [b'#', digits @ ..] => character(digits, 10),
-            _ => Err(XmlError::Entity),
-        }
-    }
-}
-
-const CDATA: &[u8] = b"<![CDATA[";
-const CDATA_END: &[u8] = b"]]>";
-
-/// Where CDATA ends. Values are short: looking for one bracket after the other beats a searcher's start-up.
-fn cdata_end(bytes: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    for _ in 0..4 {
-        from += memchr(b']', bytes.get(from..)?)?;
-        if bytes.get(from..)?.starts_with(CDATA_END) {
-            return Some(from);
-        }
-        from += 1;
-    }
-    memmem::find(bytes.get(from..)?, CDATA_END).map(|at| from + at)
-}
-
-/// The character of a reference's digits.
-fn character(digits: &[u8], radix: u32) -> Result<char, XmlError> {
-    let code = digits.iter().try_fold(0u32, |code, digit| {
-        char::from(*digit).to_digit(radix).and_then(|digit| code.checked_mul(radix)?.checked_add(digit))
-    });
-    match code.filter(|_| !digits.is_empty()).and_then(char::from_u32) {
-        Some(char @ ('\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..)) => Ok(char),
-        _ => Err(XmlError::CharacterReference),
-    }
-}
-
-fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\r', '\n'])
-}
-
-/// Takes ` name="value"` off the front of a declaration: the value and what follows it.
-fn attribute<'t>(text: &'t str, name: &str) -> Option<(&'t str, &'t str)> {
-    let after = text.trim_start_matches([' ', '\t', '\r', '\n']);
-    if after.len() == text.len() {
-        return None;
-    }
-    let quoted = trim(trim(after.strip_prefix(name)?).strip_prefix('=')?);
-    let quote = quoted.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-    quoted.get(1..)?.split_once(quote)
 }

@@ -83,14 +83,14 @@ impl<'b> Writer<'b> {
 /// Clients that trim, or whose XML library turns CR into LF, could not verify it otherwise.
 #[must_use]
 pub fn clean(value: &str) -> Cow<'_, str> {
-    let trimmed = value.trim_matches([' ', '\t', '\r', '\n']);
+    let trimmed = value.trim();
     if !trimmed.chars().any(|c| c == '\r' || !is_allowed(c)) {
         return Cow::Borrowed(trimmed);
     }
     let text: String =
         trimmed.replace("\r\n", "\n").replace('\r', "\n").chars().filter(|c| is_allowed(*c)).collect();
     // What was taken out may have stood before a blank.
-    Cow::Owned(text.trim_matches([' ', '\t', '\n']).to_owned())
+    Cow::Owned(text.trim().to_owned())
 }
 
 /// Whether XML 1.0 allows a character.

@@ -42,7 +42,8 @@ pub enum RefundsPage {
 /// The pages of one payment, as they come: ask with `offset` = [`Pages::offset`] until [`Pages::add`] says.
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
-    total: Option<Fen>,
+    /// The amount of the payment and the number of its refunds, as the first page told them.
+    told: Option<(Fen, Option<usize>)>,
     records: Vec<RefundRecord>,
 }
 
@@ -190,8 +191,8 @@ impl Pages {
 
     /// Adds a page; the fact once all are there, `None` if another must be asked for.
     ///
-    /// Pages that contradict each other (a refund listed twice, another amount, more refunds than there can
-    /// be, refunds over the amount paid) are unclear: ask again from the start.
+    /// Pages that contradict each other (a refund listed twice, another amount or count, more refunds than there
+    /// can be, refunds over the amount paid) are unclear: ask again from the start.
     pub fn add(&mut self, page: RefundsPage, ours: Option<&str>) -> Option<RefundsFact> {
         let (total, records, count) = match page {
             RefundsPage::Unclear => return Some(RefundsFact::Unclear),
@@ -204,10 +205,10 @@ impl Pages {
         let twice = |(at, record): (usize, &RefundRecord)| {
             self.records.iter().take(at).any(|known| known.out_refund_no == record.out_refund_no)
         };
-        if self.total.is_some_and(|known| known != total) || self.records.iter().enumerate().any(twice) {
+        let told = *self.told.get_or_insert((total, count));
+        if told != (total, count) || self.records.iter().enumerate().any(twice) {
             return Some(RefundsFact::Unclear);
         }
-        self.total = Some(total);
         match count {
             Some(count) if self.records.len() < count && count <= REFUNDS_MAX && grows => None,
             Some(count) if self.records.len() != count => Some(RefundsFact::Unclear),
