@@ -1,1 +1,21 @@
 //! Durable records, conditional writes, recovery.
+//!
+//! Read in this order: [`contract`] (what every store promises), [`sqlite`] (the embedded store),
+//! [`committer`] (its thread: many batches, one commit), [`merchant`] (who may be paid), [`seal`] (how secrets
+//! and checksums are kept), [`memory`] (the simulation's store, which can lose what was not synced).
+#![forbid(unsafe_code)]
+
+pub mod committer;
+pub mod contract;
+pub mod memory;
+pub mod merchant;
+pub mod seal;
+pub mod sqlite;
+
+pub use committer::{CommitQueue, Committer, CommitterOptions, Ended, Observer, ShardIndex};
+pub use contract::{
+    CommitError, Cursor, Damaged, Fence, Filter, Listing, Recovered, Store, StoreError, stand_in,
+};
+pub use merchant::{MerchantError, MerchantRow, NewMerchant};
+pub use seal::SealKey;
+pub use sqlite::{MerchantBook, OpenError, Options, SqliteReader, SqliteStore};

@@ -1,0 +1,206 @@
+//! Group commit on a thread of its own: every batch that waits goes into one durable commit.
+//!
+//! A batch that the store is too busy for is tried again until it goes through, with growing pauses; nothing
+//! else is written before it, so the order of each shard's batches is kept (DB-07). After a fatal error or a
+//! newer fence nothing more is written at all.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use state_machine::Record;
+use state_machine::shard::{Batch, BatchId, Outcome};
+use thiserror::Error;
+
+use crate::contract::{CommitError, Store};
+
+/// A shard's number, as the driver counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardIndex(pub usize);
+
+/// Hears what becomes of batches; every call is made on the committer's thread and must not block.
+pub trait Observer: Send + 'static {
+    /// A moment of a monotonic clock in nanoseconds; only differences are used.
+    fn now_ns(&mut self) -> u64;
+
+    /// The outcomes of a batch, in the order of its records. On [`CommitError::Fatal`] and
+    /// [`CommitError::Fenced`] the process must end, and no batch after it is written. [`CommitError::Busy`]
+    /// comes only if the committer is stopped while it waits: the batch is not durable.
+    fn done(&mut self, shard: ShardIndex, batch: BatchId, result: Result<Vec<Outcome>, CommitError>);
+
+    /// One commit of `records` records is durable; it took `took_ns`, without the pauses of a busy store.
+    fn committed(&mut self, records: usize, took_ns: u64);
+
+    /// The store takes no records: admission must close. Called at each failed try.
+    fn stalled(&mut self, why: &CommitError);
+
+    /// The store takes records again.
+    fn resumed(&mut self);
+}
+
+/// Limits of the committer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitterOptions {
+    /// Batches that may wait; with one batch in flight per shard, the number of shards is enough.
+    pub batches_max: usize,
+    /// A commit takes no further batch once it holds this many records.
+    pub records_max: usize,
+    /// The pause after the first busy answer; it doubles each time.
+    pub pause_min: Duration,
+    /// The longest pause.
+    pub pause_max: Duration,
+}
+
+impl Default for CommitterOptions {
+    fn default() -> Self {
+        Self {
+            batches_max: 256,
+            records_max: 4_096,
+            pause_min: Duration::from_millis(5),
+            pause_max: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The committer has ended; nothing was written.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the committer has ended: the batch is not durable; the process must end")]
+pub struct Ended;
+
+/// Hands batches to the committer's thread; clones do the same.
+#[derive(Clone, Debug)]
+pub struct CommitQueue {
+    batches: Sender<(ShardIndex, Batch)>,
+}
+
+impl CommitQueue {
+    /// Hands `batch` over; waits if [`CommitterOptions::batches_max`] wait already.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] after a fatal error.
+    pub fn submit(&self, shard: ShardIndex, batch: Batch) -> Result<(), Ended> {
+        self.batches.send((shard, batch)).map_err(|_| Ended)
+    }
+}
+
+/// The thread that owns the store.
+#[derive(Debug)]
+pub struct Committer<S> {
+    stop: Sender<()>,
+    thread: JoinHandle<S>,
+}
+
+impl<S: Store + 'static> Committer<S> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if it gives no thread.
+    pub fn spawn(
+        store: S,
+        observer: impl Observer,
+        options: CommitterOptions,
+    ) -> std::io::Result<(Self, CommitQueue)> {
+        let (batches, inbox) = bounded(options.batches_max.max(1));
+        let (stop, stopped) = bounded(1);
+        let worker = Worker { store, observer, options, inbox, stopped };
+        let thread =
+            std::thread::Builder::new().name("store-commit".to_owned()).spawn(move || worker.run())?;
+        Ok((Self { stop, thread }, CommitQueue { batches }))
+    }
+
+    /// Waits until every [`CommitQueue`] is dropped and every batch handed over is answered, and gives the store
+    /// back. A store that is busy is waited for no longer: its batch is answered [`CommitError::Busy`].
+    ///
+    /// # Panics
+    ///
+    /// If the committer's thread has panicked.
+    pub fn join(self) -> S {
+        // Full or gone: it is stopping already.
+        let _ = self.stop.try_send(());
+        match self.thread.join() {
+            Ok(store) => store,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+struct Worker<S, O> {
+    store: S,
+    observer: O,
+    options: CommitterOptions,
+    inbox: Receiver<(ShardIndex, Batch)>,
+    stopped: Receiver<()>,
+}
+
+impl<S: Store, O: Observer> Worker<S, O> {
+    fn run(mut self) -> S {
+        let mut waiting: Vec<(ShardIndex, Batch)> = Vec::new();
+        let mut records: Vec<Arc<Record>> = Vec::new();
+        while let Ok(first) = self.inbox.recv() {
+            records.extend_from_slice(&first.1.records);
+            waiting.push(first);
+            while records.len() < self.options.records_max {
+                let Ok(next) = self.inbox.try_recv() else { break };
+                records.extend_from_slice(&next.1.records);
+                waiting.push(next);
+            }
+            let result = self.commit(&records);
+            records.clear();
+            let failed = result.as_ref().err().cloned();
+            self.answer(&mut waiting, result);
+            if let Some(error) = failed {
+                // Nothing is written after a failure; what still waits hears so.
+                waiting.extend(self.inbox.try_iter());
+                self.answer(&mut waiting, Err(error));
+                break;
+            }
+        }
+        self.store
+    }
+
+    /// Tries until the store takes the records or fails for good.
+    fn commit(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, CommitError> {
+        let mut pause = self.options.pause_min;
+        let mut stalled = false;
+        loop {
+            let started_ns = self.observer.now_ns();
+            let result = self.store.commit(records);
+            let took_ns = self.observer.now_ns().saturating_sub(started_ns);
+            match result {
+                Err(busy @ CommitError::Busy(_)) => {
+                    stalled = true;
+                    self.observer.stalled(&busy);
+                    match self.stopped.recv_timeout(pause) {
+                        Err(RecvTimeoutError::Timeout) => {
+                            pause = pause.saturating_mul(2).min(self.options.pause_max);
+                        }
+                        Ok(()) | Err(RecvTimeoutError::Disconnected) => return Err(busy),
+                    }
+                }
+                Err(fatal @ (CommitError::Fatal(_) | CommitError::Fenced { .. })) => return Err(fatal),
+                Ok(outcomes) => {
+                    if stalled {
+                        self.observer.resumed();
+                    }
+                    self.observer.committed(records.len(), took_ns);
+                    return Ok(outcomes);
+                }
+            }
+        }
+    }
+
+    /// Gives each batch its share of the outcomes.
+    fn answer(&mut self, waiting: &mut Vec<(ShardIndex, Batch)>, result: Result<Vec<Outcome>, CommitError>) {
+        let mut outcomes = result.map(Vec::into_iter);
+        for (shard, batch) in waiting.drain(..) {
+            let share = match &mut outcomes {
+                Ok(outcomes) => Ok(outcomes.by_ref().take(batch.records.len()).collect()),
+                Err(error) => Err(error.clone()),
+            };
+            self.observer.done(shard, batch.id, share);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One durable commit: the hot path.
+
+use std::sync::{Arc, LazyLock};
+
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{CachedStatement, Connection};
+use state_machine::record::State;
+use state_machine::shard::Outcome;
+use state_machine::{OrderKey, Record};
+
+use super::error::commit_error;
+use super::read::Reads;
+use super::row::{self, CHECKSUM, COLUMNS, Scratch};
+use crate::contract::{CommitError, Fence, stand_in};
+use crate::seal::{NoRandomness, Sealer};
+
+/// The parameter that says from which states the move is legal: bit *n* for the state recorded as *n*.
+const LEGAL_FROM: usize = CHECKSUM + 1;
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let parameters: Vec<String> = (1..=CHECKSUM).map(|at| format!("?{at}")).collect();
+    format!(
+        "INSERT INTO payments ({}, checksum) VALUES ({}) ON CONFLICT (merchant, out_trade_no) DO NOTHING",
+        COLUMNS.join(", "),
+        parameters.join(", "),
+    )
+});
+
+/// Replaces everything but the key and `accepted_at`.
+static UPDATE: LazyLock<String> = LazyLock::new(|| update(&[], ""));
+
+/// The same for an order that stays open and unpaid: what indexes are made of is not touched, so their pages are
+/// not written either.
+static UPDATE_LIGHT: LazyLock<String> = LazyLock::new(|| {
+    update(
+        &["open", "transaction_id"],
+        &format!(" AND open = ?{} AND transaction_id IS ?{}", parameter("open"), parameter("transaction_id")),
+    )
+});
+
+fn parameter(column: &str) -> usize {
+    1 + COLUMNS.iter().position(|name| *name == column).expect("a column of payments")
+}
+
+fn update(left_alone: &[&str], conditions: &str) -> String {
+    let fixed = ["merchant", "out_trade_no", "accepted_at"];
+    let set: Vec<String> = COLUMNS
+        .iter()
+        .filter(|column| !fixed.contains(column) && !left_alone.contains(column))
+        .map(|column| format!("{column} = ?{}", parameter(column)))
+        .collect();
+    format!(
+        "UPDATE payments SET {}, checksum = ?{CHECKSUM} WHERE merchant = ?1 AND out_trade_no = ?2 \
+         AND version = ?{} - 1 AND accepted_at = ?{} AND ((?{LEGAL_FROM} >> state) & 1) = 1{conditions}",
+        set.join(", "),
+        parameter("version"),
+        parameter("accepted_at"),
+    )
+}
+
+fn legal_from(next: State) -> i64 {
+    State::ALL
+        .iter()
+        .filter(|state| state.may_become(next))
+        .fold(0, |mask, state| mask | (1_i64 << state.code()))
+}
+
+/// Why the records of a transaction were not all written.
+pub(super) enum Stop {
+    Sqlite(rusqlite::Error),
+    Fenced(Fence),
+    NoRandomness,
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<NoRandomness> for Stop {
+    fn from(_: NoRandomness) -> Self {
+        Self::NoRandomness
+    }
+}
+
+/// The writer's side of one transaction.
+pub(super) struct Write<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) sealer: &'a Sealer,
+    pub(super) fence: Fence,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+impl Write<'_> {
+    /// Writes `records` in one transaction. The flag beside the error says that nothing of them is durable.
+    pub(super) fn commit(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, CommitError> {
+        self.conn
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
+            .map_err(|error| commit_error(&error))?;
+        let done = self.apply(records).and_then(|outcomes| {
+            self.conn.prepare_cached("COMMIT")?.execute([])?;
+            Ok(outcomes)
+        });
+        let stop = match done {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(stop) => stop,
+        };
+        // Some errors end the transaction by themselves.
+        if !self.conn.is_autocommit() {
+            self.conn
+                .execute_batch("ROLLBACK")
+                .map_err(|error| CommitError::Fatal(format!("a commit could not be taken back: {error}")))?;
+        }
+        Err(match stop {
+            Stop::Sqlite(error) => commit_error(&error),
+            Stop::Fenced(newer) => CommitError::Fenced { ours: self.fence, newer },
+            Stop::NoRandomness => CommitError::Fatal(NoRandomness.to_string()),
+        })
+    }
+
+    fn apply(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, Stop> {
+        let newest: i64 = self
+            .conn
+            .prepare_cached("SELECT fence FROM store WHERE id = 1")?
+            .query_row([], |row| row.get(0))?;
+        let newest = Fence(newest.cast_unsigned());
+        if newest != self.fence {
+            return Err(Stop::Fenced(newest));
+        }
+        let mut insert = self.conn.prepare_cached(&INSERT)?;
+        let mut update = self.conn.prepare_cached(&UPDATE)?;
+        let mut update_light = self.conn.prepare_cached(&UPDATE_LIGHT)?;
+        let mut outcomes = Vec::with_capacity(records.len());
+        // Few or none: a conflict means that somebody else was here first.
+        let mut refused: Vec<OrderKey> = Vec::new();
+        for record in records {
+            let applied = !refused.contains(&record.key) && {
+                let row = row::encode(record, self.fence, self.sealer, self.scratch)?;
+                let legal_from = legal_from(record.state);
+                match record.version {
+                    0 => false,
+                    1 => write(&mut insert, &row, None)?,
+                    _ if record.is_open() && record.paid.is_none() => {
+                        write(&mut update_light, &row, Some(legal_from))?
+                            || write(&mut update, &row, Some(legal_from))?
+                    }
+                    _ => write(&mut update, &row, Some(legal_from))?,
+                }
+            };
+            if applied {
+                outcomes.push(Outcome::Applied);
+            } else {
+                refused.push(record.key);
+                outcomes.push(self.conflict(record)?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn conflict(&self, offered: &Record) -> Result<Outcome, Stop> {
+        let shown = match (Reads { conn: self.conn, sealer: self.sealer }).row(&offered.key)? {
+            Some(Ok(record)) => record,
+            Some(Err((damaged, version))) => {
+                tracing::error!(%damaged, "a write met a damaged row");
+                stand_in(offered, version)
+            }
+            None => stand_in(offered, 0),
+        };
+        Ok(Outcome::Conflict(Box::new(shown)))
+    }
+}
+
+/// Runs a prepared write of one row; whether it changed anything.
+fn write(
+    statement: &mut CachedStatement<'_>,
+    row: &row::Row<'_>,
+    legal_from: Option<i64>,
+) -> rusqlite::Result<bool> {
+    for (at, value) in row.values.iter().enumerate() {
+        statement.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(*value))?;
+    }
+    statement.raw_bind_parameter(CHECKSUM, row.checksum.as_slice())?;
+    if let Some(legal_from) = legal_from {
+        statement.raw_bind_parameter(LEGAL_FROM, legal_from)?;
+    }
+    Ok(statement.raw_execute()? == 1)
+}

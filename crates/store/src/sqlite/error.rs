@@ -1,0 +1,107 @@
+//! Why a store cannot be opened, and what SQLite's words mean for us.
+
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+use thiserror::Error;
+
+use crate::contract::CommitError;
+
+/// Why the store cannot be opened. No payment was touched.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process is its writer.
+    #[error(
+        "{} is in use by another process{}; only one may write to a store. Stop that process, or use its admin \
+         socket.", path.display(), pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+    )]
+    InUse {
+        /// The store.
+        path: PathBuf,
+        /// Who holds it, if its lock file says so.
+        pid: Option<u32>,
+    },
+    /// The file or its lock file cannot be opened or made.
+    #[error("{} cannot be opened: {cause}. Check that the directory exists and belongs to this user.", path.display())]
+    Unavailable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
+    /// The file is something else.
+    #[error("{} is not a Hufu store; nothing was changed. Give the path of a store, or of a new file.", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Sealed under another master key (CF-06).
+    #[error(
+        "the master key given is not the one that {} was made with; nothing was changed. Without the right key \
+         no payment can go on: find it, there is no way around it.", path.display()
+    )]
+    WrongKey {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Made by a newer program (CF-09).
+    #[error(
+        "the store has schema {found}, this program knows schemas up to {known}; nothing was changed. Install \
+         the newer program again, or restore the backup made before the upgrade."
+    )]
+    NewerSchema {
+        /// What the store has.
+        found: u32,
+        /// What this program writes.
+        known: u32,
+    },
+    /// Made by an older program (CF-09).
+    #[error(
+        "the store has schema {found}, this program needs schema {known}; nothing was changed. Back the store \
+         up, then upgrade it with the program version that introduced schema {known}."
+    )]
+    OlderSchema {
+        /// What the store has.
+        found: u32,
+        /// What this program writes.
+        known: u32,
+    },
+    /// A commit would not survive a power cut (CF-03).
+    #[error(
+        "the store does not keep commits safely: {setting} is {found}, and must be {wanted}. Payments are \
+         refused. Put the store on a local disk (not a network share)."
+    )]
+    NotDurable {
+        /// Which setting.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// SQLite refuses.
+    #[error("{} cannot be opened: {cause}. If this repeats, check the disk, or restore the newest backup.", path.display())]
+    Broken {
+        /// The store.
+        path: PathBuf,
+        /// What SQLite says.
+        cause: String,
+    },
+    /// No random bytes from the system.
+    #[error(
+        "the system gives no random bytes, without which nothing can be sealed. Check the operating system."
+    )]
+    NoRandomness,
+}
+
+/// Whether a failed statement may be tried again: nothing of the transaction is applied once it is rolled back.
+pub(super) fn commit_error(error: &rusqlite::Error) -> CommitError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
+            CommitError::Busy(error.to_string())
+        }
+        // Everything else: whether the disk did what it was told is not known (DB-09).
+        _ => CommitError::Fatal(error.to_string()),
+    }
+}

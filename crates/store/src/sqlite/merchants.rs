@@ -1,0 +1,372 @@
+//! The tables of providers and merchants.
+
+use std::sync::Arc;
+
+use protocol::MchId;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
+use secrecy::{ExposeSecret, SecretString};
+use state_machine::{Channel, MerchantId, ProviderId, UnixMs};
+
+use super::gate::Gate;
+use super::lock::WriterLock;
+use super::read::unreadable;
+use super::row::canonical_form;
+use crate::contract::StoreError;
+use crate::merchant::{
+    DamagedMerchant, MerchantError, MerchantRow, Merchants, Mode, NewMerchant, Northbound, ProviderRow,
+    SignKinds, Status,
+};
+use crate::seal::{Nonces, Purpose, Sealer};
+
+/// The columns that the checksum covers, in its order.
+const COLUMNS: &str = "merchants.id, merchants.mch_id, merchants.sub_mch_id, merchants.appid, merchants.provider, \
+     merchants.upstream_sub_mch_id, merchants.sub_appid, merchants.signing_key, merchants.api_key_digest, \
+     merchants.mode, merchants.sign_kinds, merchants.status, merchants.created_at";
+const LEN: usize = 13;
+const STATUS: usize = 11;
+
+const INSERT: &str = "INSERT INTO merchants (id, mch_id, sub_mch_id, appid, provider, upstream_sub_mch_id, \
+     sub_appid, signing_key, api_key_digest, mode, sign_kinds, status, created_at, checksum) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+
+/// The merchants of a store that is open for writing, on a connection of its own: the committer may own the store
+/// and work on meanwhile.
+pub struct MerchantBook {
+    conn: Connection,
+    sealer: Arc<Sealer>,
+    gate: Arc<Gate>,
+    nonces: Nonces,
+    _lock: Arc<WriterLock>,
+}
+
+impl MerchantBook {
+    pub(super) const fn new(
+        conn: Connection,
+        sealer: Arc<Sealer>,
+        gate: Arc<Gate>,
+        lock: Arc<WriterLock>,
+    ) -> Self {
+        Self { conn, sealer, gate, nonces: Nonces::new(), _lock: lock }
+    }
+
+    /// The number of the provider `mch_id`, added if it is new.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unreadable`].
+    pub fn provider(&mut self, channel: Channel, mch_id: &MchId) -> Result<ProviderId, StoreError> {
+        let _turn = self.gate.enter_urgently();
+        let add = || {
+            let key = params![channel.code(), mch_id.as_str()];
+            self.conn.execute(
+                "INSERT INTO providers (channel, mch_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                key,
+            )?;
+            self.conn.query_row("SELECT id FROM providers WHERE channel = ?1 AND mch_id = ?2", key, |row| {
+                row.get(0).map(ProviderId)
+            })
+        };
+        add().map_err(|error| unreadable(&error))
+    }
+
+    /// Adds one merchant.
+    ///
+    /// # Errors
+    ///
+    /// [`MerchantError`]; nothing was written.
+    pub fn add(&mut self, merchant: &NewMerchant, now: UnixMs) -> Result<MerchantId, MerchantError> {
+        let added = self.import(std::slice::from_ref(merchant), now)?;
+        added.first().copied().ok_or_else(|| StoreError::Unreadable("no number was given".to_owned()).into())
+    }
+
+    /// Adds all of `merchants`, or none; their numbers come back in the same order. Payments wait meanwhile, for
+    /// about a second where there are a hundred thousand.
+    ///
+    /// # Errors
+    ///
+    /// [`MerchantError`]; nothing was written.
+    pub fn import(
+        &mut self,
+        merchants: &[NewMerchant],
+        now: UnixMs,
+    ) -> Result<Vec<MerchantId>, MerchantError> {
+        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
+        let _turn = self.gate.enter_urgently();
+        let transaction =
+            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
+        let last: u32 = transaction
+            .query_row("SELECT coalesce(max(id), 0) FROM merchants", [], |row| row.get(0))
+            .map_err(sqlite)?;
+        let mut added = Vec::with_capacity(merchants.len());
+        {
+            let mut insert = transaction.prepare_cached(INSERT).map_err(sqlite)?;
+            for (place, (merchant, id)) in (1..).zip(merchants.iter().zip(last.saturating_add(1)..)) {
+                let id = MerchantId(id);
+                let sealed = seal_key(&self.sealer, &mut self.nonces, id, merchant, place)?;
+                let values = values(id, merchant, &sealed, now);
+                let checksum = checksum(&self.sealer, &values);
+                let parameters =
+                    values.iter().copied().chain([ValueRef::Blob(&checksum)]).map(ToSqlOutput::Borrowed);
+                match insert.execute(params_from_iter(parameters)) {
+                    Ok(_) => added.push(id),
+                    Err(error) => return Err(refusal(&error, merchant, place)),
+                }
+            }
+        }
+        transaction.commit().map_err(sqlite)?;
+        Ok(added)
+    }
+
+    /// Takes new payments of `merchant`, or refuses them from now on (OP-06).
+    ///
+    /// # Errors
+    ///
+    /// [`MerchantError::Unknown`], or [`MerchantError::Store`] also if the row is damaged.
+    pub fn set_status(&mut self, merchant: MerchantId, status: Status) -> Result<(), MerchantError> {
+        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
+        let _turn = self.gate.enter_urgently();
+        let transaction =
+            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
+        {
+            let mut statement = transaction
+                .prepare_cached(&format!("SELECT {COLUMNS}, checksum FROM merchants WHERE id = ?1"))
+                .map_err(sqlite)?;
+            let mut rows = statement.query([merchant.0]).map_err(sqlite)?;
+            let Some(row) = rows.next().map_err(sqlite)? else {
+                return Err(MerchantError::Unknown(merchant));
+            };
+            // A damaged row must not get a valid checksum by this.
+            let mut values = checked(row, &self.sealer).map_err(sqlite)?.map_err(|why| {
+                StoreError::Unreadable(DamagedMerchant { id: merchant.0.into(), why }.to_string())
+            })?;
+            if let Some(stored) = values.get_mut(STATUS) {
+                *stored = ValueRef::Text(status.as_str().as_bytes());
+            }
+            let checksum = checksum(&self.sealer, &values);
+            transaction
+                .execute(
+                    "UPDATE merchants SET status = ?1, checksum = ?2 WHERE id = ?3",
+                    params![status.as_str(), checksum, merchant.0],
+                )
+                .map_err(sqlite)?;
+        }
+        transaction.commit().map_err(sqlite)
+    }
+
+    /// Every merchant.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unreadable`].
+    pub fn merchants(&mut self) -> Result<Merchants, StoreError> {
+        all(&self.conn, &self.sealer)
+    }
+
+    /// Every provider.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unreadable`].
+    pub fn providers(&mut self) -> Result<Vec<ProviderRow>, StoreError> {
+        providers(&self.conn)
+    }
+}
+
+impl std::fmt::Debug for MerchantBook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MerchantBook(…)")
+    }
+}
+
+/// Reads every merchant; those that cannot be trusted are listed apart.
+pub(super) fn all(conn: &Connection, sealer: &Sealer) -> Result<Merchants, StoreError> {
+    let read = || {
+        let mut statement = conn.prepare_cached(&select("ORDER BY merchants.id"))?;
+        let mut rows = statement.query([])?;
+        let mut merchants = Merchants::default();
+        while let Some(row) = rows.next()? {
+            match take(row, sealer)? {
+                Ok(merchant) => merchants.rows.push(merchant),
+                Err(damaged) => merchants.damaged.push(damaged),
+            }
+        }
+        Ok(merchants)
+    };
+    read().map_err(|error: rusqlite::Error| unreadable(&error))
+}
+
+/// Reads one merchant.
+pub(super) fn one(
+    conn: &Connection,
+    sealer: &Sealer,
+    id: MerchantId,
+) -> Result<Option<MerchantRow>, StoreError> {
+    let read = || {
+        let mut statement = conn.prepare_cached(&select("WHERE merchants.id = ?1"))?;
+        statement.query_row([id.0], |row| take(row, sealer)).optional()
+    };
+    let found = read().map_err(|error: rusqlite::Error| unreadable(&error))?;
+    found.transpose().map_err(|damaged| StoreError::Unreadable(damaged.to_string()))
+}
+
+/// Reads every provider.
+pub(super) fn providers(conn: &Connection) -> Result<Vec<ProviderRow>, StoreError> {
+    let read = || {
+        let mut statement = conn.prepare_cached("SELECT id, channel, mch_id FROM providers ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        let mut providers = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (channel, mch_id): (u8, String) = (row.get(1)?, row.get(2)?);
+            providers.push((ProviderId(row.get(0)?), Channel::from_code(channel), mch_id.parse().ok()));
+        }
+        Ok(providers)
+    };
+    read()
+        .map_err(|error: rusqlite::Error| unreadable(&error))?
+        .into_iter()
+        .map(|(id, channel, mch_id)| Some(ProviderRow { id, channel: channel?, mch_id: mch_id? }))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| StoreError::Unreadable("a row of providers is damaged".to_owned()))
+}
+
+fn select(rest: &str) -> String {
+    format!(
+        "SELECT {COLUMNS}, merchants.checksum, providers.channel, providers.mch_id FROM merchants \
+         JOIN providers ON providers.id = merchants.provider {rest}"
+    )
+}
+
+fn values<'a>(
+    id: MerchantId,
+    merchant: &'a NewMerchant,
+    sealed: &'a [u8],
+    created_at: UnixMs,
+) -> [ValueRef<'a>; LEN] {
+    let text = |text: &'a str| ValueRef::Text(text.as_bytes());
+    let Northbound { mch_id, sub_mch_id, appid } = &merchant.northbound;
+    [
+        ValueRef::Integer(id.0.into()),
+        text(mch_id.as_str()),
+        // Empty rather than NULL: two NULLs would count as different, and the identity must be unique.
+        text(sub_mch_id.as_ref().map_or("", MchId::as_str)),
+        text(appid.as_str()),
+        ValueRef::Integer(merchant.provider.0.into()),
+        text(merchant.upstream_sub_mch_id.as_str()),
+        merchant.sub_appid.as_ref().map_or(ValueRef::Null, |appid| text(appid.as_str())),
+        ValueRef::Blob(sealed),
+        merchant.api_key_digest.as_ref().map_or(ValueRef::Null, |digest| ValueRef::Blob(digest)),
+        text(merchant.mode.as_str()),
+        text(merchant.sign_kinds.as_str()),
+        text(Status::Active.as_str()),
+        ValueRef::Integer(created_at.0),
+    ]
+}
+
+fn checksum(sealer: &Sealer, values: &[ValueRef<'_>]) -> [u8; crate::seal::CHECKSUM_LEN] {
+    let mut canonical = b"merchants".to_vec();
+    let mut form = Vec::with_capacity(256);
+    canonical_form(values, &mut form);
+    canonical.append(&mut form);
+    sealer.checksum(&canonical)
+}
+
+/// The values of a row whose checksum holds.
+fn checked<'a>(
+    row: &'a Row<'_>,
+    sealer: &Sealer,
+) -> rusqlite::Result<Result<[ValueRef<'a>; LEN], &'static str>> {
+    let mut values = [ValueRef::Null; LEN];
+    for (at, value) in values.iter_mut().enumerate() {
+        *value = row.get_ref(at)?;
+    }
+    let holds = match row.get_ref(LEN)? {
+        ValueRef::Blob(stored) => checksum(sealer, &values).as_slice() == stored,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) => false,
+    };
+    Ok(if holds { Ok(values) } else { Err("its checksum does not match") })
+}
+
+fn take(row: &Row<'_>, sealer: &Sealer) -> rusqlite::Result<Result<MerchantRow, DamagedMerchant>> {
+    let id: i64 = row.get(0)?;
+    let damaged = |why| DamagedMerchant { id, why };
+    if let Err(why) = checked(row, sealer)? {
+        return Ok(Err(damaged(why)));
+    }
+    let number = MerchantId(row.get(0)?);
+    let (mch_id, sub_mch_id, appid): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
+    let provider = ProviderId(row.get(4)?);
+    let (upstream, sub_appid): (String, Option<String>) = (row.get(5)?, row.get(6)?);
+    let (sealed, api_key_digest): (Vec<u8>, Option<[u8; 32]>) = (row.get(7)?, row.get(8)?);
+    let (mode, sign_kinds, status): (String, String, String) = (row.get(9)?, row.get(10)?, row.get(11)?);
+    let created_at = UnixMs(row.get(12)?);
+    let (channel, provider_mch_id): (u8, String) = (row.get(14)?, row.get(15)?);
+    let Ok(signing_key) = sealer.open(Purpose::SigningKey, &owner(number, &mch_id), &sealed) else {
+        return Ok(Err(damaged("its signing key does not open")));
+    };
+    let read = || {
+        Some(MerchantRow {
+            id: number,
+            northbound: Northbound {
+                mch_id: mch_id.parse().ok()?,
+                sub_mch_id: if sub_mch_id.is_empty() { None } else { Some(sub_mch_id.parse().ok()?) },
+                appid: appid.parse().ok()?,
+            },
+            channel: Channel::from_code(channel)?,
+            provider,
+            provider_mch_id: provider_mch_id.parse().ok()?,
+            upstream_sub_mch_id: upstream.parse().ok()?,
+            sub_appid: sub_appid.map_or(Some(None), |appid| appid.parse().ok().map(Some))?,
+            signing_key: SecretString::from(std::str::from_utf8(&signing_key).ok()?),
+            api_key_digest,
+            mode: Mode::from_word(&mode)?,
+            sign_kinds: SignKinds::from_word(&sign_kinds)?,
+            status: Status::from_word(&status)?,
+            created_at,
+        })
+    };
+    Ok(read().ok_or_else(|| damaged("it holds a value that this version of the program does not know")))
+}
+
+/// What a merchant's sealed key is bound to: its number and its `mch_id`.
+fn owner(id: MerchantId, mch_id: &str) -> Vec<u8> {
+    let mut owner = id.0.to_be_bytes().to_vec();
+    owner.extend_from_slice(mch_id.as_bytes());
+    owner
+}
+
+fn seal_key(
+    sealer: &Sealer,
+    nonces: &mut Nonces,
+    id: MerchantId,
+    merchant: &NewMerchant,
+    place: usize,
+) -> Result<Vec<u8>, MerchantError> {
+    let key = merchant.signing_key.expose_secret();
+    if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(MerchantError::SigningKey { place });
+    }
+    let mut sealed = Vec::new();
+    let owner = owner(id, merchant.northbound.mch_id.as_str());
+    sealer
+        .seal(nonces, Purpose::SigningKey, &owner, key.as_bytes(), &mut sealed)
+        .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    Ok(sealed)
+}
+
+fn refusal(error: &rusqlite::Error, merchant: &NewMerchant, place: usize) -> MerchantError {
+    if error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) {
+        return unreadable(error).into();
+    }
+    let text = error.to_string();
+    let northbound = Box::new(merchant.northbound);
+    if text.contains("FOREIGN KEY") {
+        MerchantError::UnknownProvider { place }
+    } else if text.contains("upstream_sub_mch_id") {
+        MerchantError::Taken { place, northbound, what: "its sub_mch_id at this provider" }
+    } else if text.contains("api_key_digest") {
+        MerchantError::Taken { place, northbound, what: "its API key" }
+    } else {
+        MerchantError::Taken { place, northbound, what: "its mch_id with this sub_mch_id and appid" }
+    }
+}

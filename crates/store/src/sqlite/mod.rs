@@ -1,0 +1,203 @@
+//! The embedded store: SQLite, write-ahead log, every commit synced before it is acknowledged.
+//!
+//! One process writes at a time (a lock beside the file, and a fence in every transaction); readers work beside it
+//! on connections of their own. Everything that names a payer or signs is sealed, every row carries a keyed
+//! checksum, and a row that fails it is set aside while the others go on.
+
+mod checkpoint;
+mod commit;
+mod error;
+mod gate;
+mod lock;
+mod merchants;
+mod read;
+mod reader;
+mod row;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::TransactionId;
+use rusqlite::Connection;
+use state_machine::shard::Outcome;
+use state_machine::{MerchantId, OrderKey, Record};
+
+use self::checkpoint::Checkpointer;
+use self::commit::Write;
+use self::gate::Gate;
+use self::lock::WriterLock;
+use self::read::Reads;
+use self::row::Scratch;
+use crate::contract::{CommitError, Fence, Filter, Listing, Recovered, Store, StoreError};
+use crate::seal::{SealKey, Sealer};
+
+pub use self::error::OpenError;
+pub use self::merchants::MerchantBook;
+pub use self::reader::SqliteReader;
+
+/// Settings of the embedded store; the defaults are for production.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a page, for a new file only: a power of two, 512 to 65,536.
+    pub page_size: u32,
+    /// The log is moved into the database when it holds this many pages.
+    pub checkpoint_pages: u32,
+    /// Memory for pages, in KiB, of the writing connection.
+    pub cache_kib: u32,
+    /// How long to wait for another program that holds the store before a commit counts as busy.
+    pub busy_timeout: Duration,
+    /// The file never grows over this many pages; a commit that would need more is busy.
+    pub pages_max: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            page_size: 4_096,
+            checkpoint_pages: 4_096,
+            cache_kib: 65_536,
+            busy_timeout: Duration::from_millis(250),
+            pages_max: None,
+        }
+    }
+}
+
+/// The writer of an embedded store.
+pub struct SqliteStore {
+    // In the order in which they must be dropped: the checkpointer's connection before the writer's, the lock last.
+    checkpointer: Option<Checkpointer>,
+    conn: Connection,
+    path: PathBuf,
+    options: Options,
+    sealer: Arc<Sealer>,
+    fence: Fence,
+    gate: Arc<Gate>,
+    scratch: Scratch,
+    /// Set by the first fatal error: nothing is written after it.
+    dead: Option<String>,
+    lock: Arc<WriterLock>,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path` as its one writer, making it if there is none, and takes the next fence.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], in words for the operator; nothing but the fence and the lock file was written.
+    pub fn open(path: &Path, key: &SealKey, options: Options) -> Result<Self, OpenError> {
+        let lock = WriterLock::take(path)?;
+        let sealer = Sealer::new(key);
+        let mut conn = schema::connect(path, &options)?;
+        schema::create(&mut conn, path, &sealer, &options)?;
+        schema::check(&conn, path, &sealer)?;
+        schema::make_durable(&conn, path, &options)?;
+        let fence = schema::next_fence(&conn, path)?;
+        let gate = Arc::new(Gate::default());
+        let own = schema::connect(path, &options)?;
+        schema::make_durable(&own, path, &options)?;
+        let checkpointer =
+            Checkpointer::start(&mut conn, own, Arc::clone(&gate), options.checkpoint_pages.max(1))
+                .map_err(|cause| OpenError::Broken { path: path.to_owned(), cause })?;
+        Ok(Self {
+            checkpointer: Some(checkpointer),
+            conn,
+            path: path.to_owned(),
+            options,
+            sealer: Arc::new(sealer),
+            fence,
+            gate,
+            scratch: Scratch::new(),
+            dead: None,
+            lock: Arc::new(lock),
+        })
+    }
+
+    /// A connection that reads beside this one, for another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn reader(&self) -> Result<SqliteReader, OpenError> {
+        SqliteReader::beside(&self.path, Arc::clone(&self.sealer), &self.options)
+    }
+
+    /// The merchants of this store, to read and to change, for another thread. As long as it lives, the store
+    /// counts as in use.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn merchant_book(&self) -> Result<MerchantBook, OpenError> {
+        let conn = schema::connect(&self.path, &self.options)?;
+        schema::make_durable(&conn, &self.path, &self.options)?;
+        Ok(MerchantBook::new(conn, Arc::clone(&self.sealer), Arc::clone(&self.gate), Arc::clone(&self.lock)))
+    }
+
+    fn reads(&self) -> Reads<'_> {
+        Reads { conn: &self.conn, sealer: &self.sealer }
+    }
+}
+
+impl Store for SqliteStore {
+    fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    fn commit(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, CommitError> {
+        if let Some(why) = &self.dead {
+            return Err(CommitError::Fatal(why.clone()));
+        }
+        let _turn = self.gate.enter();
+        let mut write =
+            Write { conn: &self.conn, sealer: &self.sealer, fence: self.fence, scratch: &mut self.scratch };
+        let done = write.commit(records);
+        if let Err(CommitError::Fatal(why)) = &done {
+            self.dead = Some(why.clone());
+        }
+        done
+    }
+
+    fn open_orders(&mut self, visit: &mut dyn FnMut(Recovered)) -> Result<u64, StoreError> {
+        self.reads().open_orders(visit)
+    }
+
+    fn find(&mut self, key: &OrderKey) -> Result<Option<Record>, StoreError> {
+        self.reads().find(key)
+    }
+
+    fn find_by_transaction(
+        &mut self,
+        merchant: MerchantId,
+        id: &TransactionId,
+    ) -> Result<Option<Record>, StoreError> {
+        self.reads().find_by_transaction(merchant, id)
+    }
+
+    fn list(&mut self, filter: &Filter) -> Result<Listing, StoreError> {
+        self.reads().list(filter)
+    }
+}
+
+impl Drop for SqliteStore {
+    /// Moves the whole log into the database, if nobody still reads it: the next opening has less to do.
+    fn drop(&mut self) {
+        self.checkpointer = None;
+        if self.dead.is_none() {
+            let done = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            if let Err(error) = done {
+                tracing::warn!(%error, "the store's log stays; the next opening reads it");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .field("fence", &self.fence)
+            .finish_non_exhaustive()
+    }
+}
