@@ -20,6 +20,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -72,16 +73,11 @@ pub async fn serve_plain(wallet: SharedWallet, listener: TcpListener, counts: Pl
     .await;
 }
 
-/// Serves `wallet` on `listener` by TLS, until the future is dropped; its connections end with it. Client
-/// certificates are optional in the handshake and demanded on `/secapi/*` (HTTP 400 without).
-///
-/// # Errors
-///
-/// [`PkiError`] if `pki` does not make a TLS configuration.
-///
-/// Source: wechatpay-v2 §1.3.
-pub async fn serve_tls(wallet: SharedWallet, listener: TcpListener, pki: &TestPki) -> Result<(), PkiError> {
-    let acceptor = TlsAcceptor::from(Arc::new(pki.server_config()?));
+/// Serves `wallet` on `listener` by TLS, until the future is dropped; its connections end with it. `config` is
+/// that of [`TestPki::server_config`]: client certificates are optional in the handshake and demanded on
+/// `/secapi/*` (HTTP 400 without). Source: wechatpay-v2 §1.3.
+pub async fn serve_tls(wallet: SharedWallet, listener: TcpListener, config: ServerConfig) {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     serve(Server::new(wallet), listener, move |server, stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -92,7 +88,6 @@ pub async fn serve_tls(wallet: SharedWallet, listener: TcpListener, pki: &TestPk
         }
     })
     .await;
-    Ok(())
 }
 
 /// What every connection needs.
