@@ -18,6 +18,8 @@
 //! Source of the structure: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987, scheme 7.
 #![forbid(unsafe_code)]
 
+mod chunk;
+mod free;
 mod handle;
 mod slab;
 mod slot;

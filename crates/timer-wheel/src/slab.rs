@@ -1,81 +1,73 @@
-//! Where timers lie: one growing array, linked into lists by 32-bit indexes.
+//! Where timers lie: one growing array.
 
 use std::num::NonZeroU32;
 
+use crate::free::FreePlaces;
 use crate::handle::Handle;
 
-/// No timer: the end of a list.
-pub(crate) const NIL: u32 = u32::MAX;
-
-/// One timer, live or free: 24 bytes with a 32-bit value.
-pub(crate) struct Timer<T> {
-    pub(crate) deadline: u64,
-    /// The next timer of the same slot, or of the free list.
-    pub(crate) next: u32,
-    /// The timer before it in the same slot.
-    pub(crate) prev: u32,
+/// One place of the slab, live or free: 16 bytes with a 32-bit value.
+struct Timer<T> {
+    deadline: u64,
     generation: NonZeroU32,
-    pub(crate) value: T,
+    value: T,
 }
 
-/// All timers, with a list of the free ones: what was freed last is used first, while it is in the cache.
+/// All timers, live and free.
 pub(crate) struct Slab<T> {
     timers: Vec<Timer<T>>,
-    free: u32,
+    free: FreePlaces,
 }
 
 impl<T: Copy> Slab<T> {
     pub(crate) fn with_capacity(timers: u32) -> Self {
-        Self { timers: Vec::with_capacity(timers as usize), free: NIL }
+        Self { timers: Vec::with_capacity(timers as usize), free: FreePlaces::new() }
     }
 
-    /// Stores a timer that hangs in no list yet.
+    /// Stores a timer.
+    #[inline]
     pub(crate) fn insert(&mut self, deadline: u64, value: T) -> Handle {
-        if let Some(timer) = self.timers.get_mut(self.free as usize) {
-            let handle = Handle { index: self.free, generation: timer.generation };
-            self.free = timer.next;
+        if let Some(index) = self.free.take() {
+            let timer = &mut self.timers[index as usize];
             timer.deadline = deadline;
             timer.value = value;
-            return handle;
+            return Handle { index, generation: timer.generation };
         }
         if self.timers.len() == self.timers.capacity() {
-            // A quarter at a time, where doubling would leave up to 48 bytes a timer.
+            // A quarter at a time, where doubling would leave up to 32 bytes a timer.
             self.timers.reserve_exact((self.timers.len() / 4).max(64));
         }
-        let index = u32::try_from(self.timers.len()).ok().filter(|&index| index != NIL);
-        let index = index.expect("timers_max keeps indexes under NIL");
+        let index = u32::try_from(self.timers.len()).expect("timers_max keeps places under 2^32");
         let generation = NonZeroU32::MIN;
-        self.timers.push(Timer { deadline, next: NIL, prev: NIL, generation, value });
+        self.free.grow(self.timers.len() + 1);
+        self.timers.push(Timer { deadline, generation, value });
         Handle { index, generation }
     }
 
-    /// The timer that `handle` names, unless it was freed.
-    pub(crate) fn get(&self, handle: Handle) -> Option<&Timer<T>> {
-        self.timers.get(handle.index as usize).filter(|timer| timer.generation == handle.generation)
+    /// The deadline at the place of `handle`, which this slab gave out, and whether its timer is still there.
+    #[inline]
+    pub(crate) fn deadline(&self, handle: Handle) -> (u64, bool) {
+        let timer = &self.timers[handle.index as usize];
+        (timer.deadline, timer.generation == handle.generation)
     }
 
-    pub(crate) fn at(&self, index: u32) -> &Timer<T> {
-        &self.timers[index as usize]
-    }
-
-    pub(crate) fn at_mut(&mut self, index: u32) -> &mut Timer<T> {
-        &mut self.timers[index as usize]
-    }
-
-    /// Frees a timer that hangs in no list. Its generation moves on, which makes its handle stale at once.
-    pub(crate) fn free(&mut self, index: u32) {
-        let timer = &mut self.timers[index as usize];
-        timer.generation = timer.generation.saturating_add(1);
-        if timer.generation == NonZeroU32::MAX {
-            // Its generations have run out: were it used again, a handle of old could name a new timer.
-            return;
+    /// Frees the timer that `handle` names, unless it was freed before: its deadline and value. The generation of its
+    /// place moves on, so the handle is stale from here on.
+    #[inline]
+    pub(crate) fn remove(&mut self, handle: Handle) -> Option<(u64, T)> {
+        let timer = self.timers.get_mut(handle.index as usize)?;
+        if timer.generation != handle.generation {
+            return None;
         }
-        timer.next = self.free;
-        self.free = index;
+        timer.generation = timer.generation.saturating_add(1);
+        // A place whose generations have run out is not used again, or a handle of old could name a new timer.
+        if timer.generation != NonZeroU32::MAX {
+            self.free.add(handle.index);
+        }
+        Some((timer.deadline, timer.value))
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.timers.capacity() * size_of::<Timer<T>>()
+        self.timers.capacity() * size_of::<Timer<T>>() + self.free.memory_bytes()
     }
 }
 
@@ -86,14 +78,13 @@ mod tests {
     #[test]
     fn a_place_whose_generations_run_out_is_never_used_again() {
         let mut slab = Slab::with_capacity(0);
-        let handle = slab.insert(1, 'a');
-        slab.at_mut(handle.index).generation = NonZeroU32::new(u32::MAX - 1).unwrap();
-        let last = Handle { generation: slab.at(handle.index).generation, ..handle };
-        assert!(slab.get(last).is_some());
-        slab.free(last.index);
-        assert!(slab.get(last).is_none());
-        let fresh = slab.insert(2, 'b');
-        assert_ne!(fresh.index, last.index);
-        assert!(slab.get(last).is_none());
+        let first = slab.insert(1, 'a');
+        let last = Handle { generation: NonZeroU32::new(u32::MAX - 1).unwrap(), ..first };
+        slab.timers[0].generation = last.generation;
+        assert_eq!(slab.remove(last), Some((1, 'a')));
+        assert_eq!(slab.remove(last), None);
+        let other = slab.insert(2, 'b');
+        assert_ne!(other.index, last.index);
+        assert!(!slab.deadline(last).1);
     }
 }

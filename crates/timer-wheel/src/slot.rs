@@ -1,20 +1,26 @@
-//! Where a deadline's timers hang: eight levels of 256 slots, and which of them are occupied.
+//! Where deadlines hang: eight levels of 256 slots, which of them are occupied, and by whom.
 
-use crate::slab::NIL;
+use std::ops::Range;
+
+use crate::chunk::{CHUNK, Chunks, Queue};
+use crate::handle::Handle;
 
 /// A level for each byte of a deadline, so that every `u64` has a place and nothing overflows.
-pub(crate) const LEVELS: usize = 8;
+const LEVELS: usize = 8;
 
 const SLOTS: usize = 256;
 
-/// First and last timer of a slot; both are [`NIL`] in an empty one.
-#[derive(Clone, Copy)]
-pub(crate) struct Ends {
-    pub(crate) head: u32,
-    pub(crate) tail: u32,
-}
+/// A slot that holds fewer handles is not worth tidying.
+const TIDIED_MIN: u32 = 64;
 
-const EMPTY: Ends = Ends { head: NIL, tail: NIL };
+/// The handles of one slot. Those of cancelled timers stay among them until the slot is emptied or tidied: to take one
+/// out at once, its neighbours would have to be fetched from memory as well.
+#[derive(Clone, Copy)]
+struct Slot {
+    handles: Queue,
+    /// How many of them name a timer; an empty slot has none.
+    live: u32,
+}
 
 /// One slot: the values of byte `level` of the deadlines that hang there.
 #[derive(Clone, Copy)]
@@ -56,20 +62,24 @@ pub(crate) struct Slots {
     /// Bit `level` is set if any slot of that level is occupied.
     levels: u64,
     occupied: [[u64; SLOTS / 64]; LEVELS],
-    ends: Box<[Ends]>,
+    slots: Box<[Slot]>,
+    chunks: Chunks,
 }
 
 impl Slots {
-    pub(crate) fn new() -> Self {
+    /// Empty slots, with room for `handles` handles before they have to ask for memory.
+    pub(crate) fn with_capacity(handles: u32) -> Self {
         Self {
             levels: 0,
             occupied: [[0; SLOTS / 64]; LEVELS],
-            ends: vec![EMPTY; LEVELS * SLOTS].into_boxed_slice(),
+            slots: vec![Slot { handles: Queue::EMPTY, live: 0 }; LEVELS * SLOTS].into_boxed_slice(),
+            chunks: Chunks::with_capacity(handles),
         }
     }
 
     /// The occupied slot that comes first in time. A lower level always comes before a higher one, and within a
     /// level slots come in the order of their byte: those that time has passed were emptied when it did.
+    #[inline]
     pub(crate) fn first(&self) -> Option<Place> {
         if self.levels == 0 {
             return None;
@@ -80,39 +90,65 @@ impl Slots {
         Some(Place { level, byte: word * 64 + words[word].trailing_zeros() as usize })
     }
 
-    pub(crate) fn ends(&self, place: Place) -> Ends {
-        self.ends[place.index()]
+    /// Adds the handle of a live timer, last.
+    #[inline]
+    pub(crate) fn push(&mut self, place: Place, handle: Handle) {
+        let slot = &mut self.slots[place.index()];
+        self.chunks.push(&mut slot.handles, handle);
+        slot.live += 1;
+        if slot.live == 1 {
+            self.occupied[place.level][place.byte / 64] |= 1 << (place.byte % 64);
+            self.levels |= 1 << place.level;
+        }
     }
 
-    /// Sets both ends and marks the slot occupied.
-    pub(crate) fn set(&mut self, place: Place, ends: Ends) {
-        self.ends[place.index()] = ends;
-        self.occupied[place.level][place.byte / 64] |= 1 << (place.byte % 64);
-        self.levels |= 1 << place.level;
+    /// Takes the first handle, live or not, out of an occupied slot. If it is live, a call of [`Slots::gone`] must
+    /// follow.
+    #[inline]
+    pub(crate) fn pop(&mut self, place: Place) -> Handle {
+        self.chunks.pop(&mut self.slots[place.index()].handles)
     }
 
-    /// Sets the first timer of an occupied slot.
-    pub(crate) fn set_head(&mut self, place: Place, head: u32) {
-        self.ends[place.index()].head = head;
+    /// A timer that hung in this slot is gone. The slot wants tidying if the answer is true: most of what it holds is
+    /// stale, so the effort is paid for by the timers that went before.
+    #[inline]
+    pub(crate) fn gone(&mut self, place: Place) -> bool {
+        let slot = &mut self.slots[place.index()];
+        slot.live -= 1;
+        if slot.live == 0 {
+            let mut handles = self.take(place);
+            self.chunks.clear(&mut handles);
+            return false;
+        }
+        let held = slot.handles.len();
+        held >= TIDIED_MIN && held / 3 > slot.live
     }
 
-    /// Sets the last timer of an occupied slot.
-    pub(crate) fn set_tail(&mut self, place: Place, tail: u32) {
-        self.ends[place.index()].tail = tail;
-    }
-
-    /// Empties a slot and gives what it held.
-    pub(crate) fn take(&mut self, place: Place) -> Ends {
+    /// Empties a slot and gives what it held, to be read with [`Slots::drain`].
+    pub(crate) fn take(&mut self, place: Place) -> Queue {
         let words = &mut self.occupied[place.level];
         words[place.byte / 64] &= !(1 << (place.byte % 64));
         if words.iter().all(|&word| word == 0) {
             self.levels &= !(1 << place.level);
         }
-        std::mem::replace(&mut self.ends[place.index()], EMPTY)
+        let slot = &mut self.slots[place.index()];
+        slot.live = 0;
+        std::mem::replace(&mut slot.handles, Queue::EMPTY)
+    }
+
+    /// Takes the first few handles out of what [`Slots::take`] gave, those in the given range; `None` when there are no
+    /// more.
+    pub(crate) fn drain(&mut self, handles: &mut Queue) -> Option<([Handle; CHUNK], Range<usize>)> {
+        self.chunks.pop_chunk(handles)
+    }
+
+    /// The handles of a slot, live or not.
+    pub(crate) fn handles(&self, place: Place) -> impl Iterator<Item = Handle> {
+        self.chunks.iter(self.slots[place.index()].handles)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.ends)
+        size_of_val(&*self.slots) + self.chunks.memory_bytes()
     }
 }
 

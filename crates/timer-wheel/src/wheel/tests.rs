@@ -328,8 +328,10 @@ fn a_million_timers_take_at_most_32_bytes_each() {
     let mut wheel = Wheel::new(Tick::ZERO);
     for value in 0..TIMERS {
         wheel.insert(Tick::from_ms(u64::from(value) * 604), value);
-        let enough = 32 * wheel.len() + 20_000;
-        assert!(wheel.memory_bytes() <= enough, "{} bytes for {value} timers", wheel.memory_bytes());
+        // Besides the slots themselves, each occupied one has a chunk that is not full.
+        let fixed = 128 * 1024;
+        let bytes = wheel.memory_bytes();
+        assert!(bytes <= 32 * wheel.len() + fixed, "{bytes} bytes for {} timers", wheel.len());
     }
     assert!(wheel.memory_bytes() <= 32 * wheel.len(), "{} bytes", wheel.memory_bytes());
     assert_eq!(size_of::<Option<Handle>>(), 8);
