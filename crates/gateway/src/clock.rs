@@ -36,6 +36,14 @@ impl Clock {
         UnixMs(ms(ClockId::Realtime))
     }
 
+    /// Nanoseconds of a clock that never steps: for measuring, not for deciding.
+    #[must_use]
+    pub fn monotonic_ns() -> u64 {
+        let time = clock_gettime(ClockId::Monotonic);
+        let whole = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
+        whole.saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
     /// The runtime's instant for `tick`; at once if it has passed.
     ///
     /// Timers of the runtime do not count suspension: they may fire late, never early. Where lateness

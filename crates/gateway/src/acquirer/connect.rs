@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::certificate::ClientCertificate;
 use super::pool::Cause;
 use super::wire::{Gate, Wire};
 
@@ -39,21 +40,6 @@ pub enum SetupError {
     /// The TLS library refuses its own settings.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
-}
-
-/// A provider's own certificate and its private key, PEM. Source: wechatpay-v2 §1.3.
-#[derive(Clone)]
-pub struct ClientCertificate {
-    /// The certificate, then its intermediates if any.
-    pub chain_pem: Vec<u8>,
-    /// The private key: PKCS#8, PKCS#1 or SEC1.
-    pub key_pem: zeroize::Zeroizing<Vec<u8>>,
-}
-
-impl fmt::Debug for ClientCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientCertificate(..)")
-    }
 }
 
 /// A host of the wallet, taken apart from its base URL.
@@ -84,7 +70,8 @@ impl Target {
         if authority.as_str().contains('@') || uri.query().is_some() || authority.host().is_empty() {
             return Err(bad());
         }
-        if authority.port().is_some() && authority.port_u16().is_none() {
+        // A port that is no number is not shown as one.
+        if authority.as_str() != authority.host() && authority.port_u16().is_none() {
             return Err(bad());
         }
         Ok(Self {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use state_machine::Tick;
 
-use super::connect::{ClientCertificate, Connector, SetupError, Target};
+use super::certificate::ClientCertificate;
+use super::connect::{Connector, SetupError, Target};
 use super::pool::{Cause, Pool, PoolLimits, Sent, Terms};
 use crate::clock::Clock;
 

@@ -4,6 +4,7 @@
 //! one connection, `connect` opens connections, `wire` knows what has left. Each tells *proven unsent* from
 //! *may have left*; only the former ever leads to a second attempt.
 
+mod certificate;
 mod connect;
 mod hosts;
 mod pool;
@@ -13,5 +14,6 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{ClientCertificate, SetupError};
+pub use certificate::ClientCertificate;
+pub use connect::SetupError;
 pub use pool::PoolLimits;

@@ -324,12 +324,6 @@ impl Pool {
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// How many connections are idle.
-    #[cfg(test)]
-    pub(crate) fn idle(&self) -> usize {
-        self.store().idle.len()
-    }
 }
 
 /// Closes connections idle for too long, for as long as there are any.

@@ -14,11 +14,12 @@ use protocol::wechat_v2::verdict::{self, Exchange, Expected, Pages, Signature, V
 use protocol::xml::{Message, Reader, Writer};
 use protocol::{AppId, Fen, Fields, MchId, OutTradeNo, Text};
 use signer::{Case, KeyRing, Kind, Scratch};
-use state_machine::{ProviderId, Tick};
+use state_machine::{ProviderId, Tick, UnixMs};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::connect::{ClientCertificate, SetupError};
+use super::certificate::ClientCertificate;
+use super::connect::SetupError;
 use super::hosts::{Endpoint, Hosts};
 use super::pool::{Cause, PoolLimits, Sent, Terms};
 
@@ -154,6 +155,12 @@ impl Acquirer {
     #[must_use]
     pub fn can_reverse(&self) -> bool {
         self.hosts.can_certify()
+    }
+
+    /// When the client certificate ends, if there is one.
+    #[must_use]
+    pub fn certificate_ends_at(&self) -> Option<UnixMs> {
+        self.account.certificate.as_ref().and_then(ClientCertificate::ends_at)
     }
 
     /// Sends a pay request, once: `pairs` are its fields besides `out_trade_no`, `total_fee` and the common
