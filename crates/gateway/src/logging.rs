@@ -53,7 +53,7 @@ mod tests {
     use protocol::{AuthCode, Fields};
 
     use super::subscriber;
-    use crate::config::{Log, LogFormat, SealKey};
+    use crate::config::{Log, LogFormat};
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -97,7 +97,7 @@ mod tests {
         let code: AuthCode = "134567890123456789".parse().unwrap();
         let key = signer::Key::new("192006250b4c09247ec02edce69f6a2d").unwrap();
         let fields = Fields::new([("openid", "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o")]);
-        let seal = SealKey::new([0xab; 32]);
+        let seal = store::SealKey::from_bytes([0xab; 32]);
         for format in [LogFormat::Json, LogFormat::Plain] {
             let text = written(format, || tracing::error!(?code, ?key, ?fields, ?seal, "all of them"));
             for secret in ["134567890123456789", "192006250b4c", "oUpF8u", "abab", "171"] {

@@ -17,13 +17,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use state_machine::Policy;
+use store::SealKey;
 use thiserror::Error;
 use toml::Table;
+use zeroize::Zeroizing;
 
 pub use provider::{Host, Provider};
 pub use reader::Problem;
-pub use secret::SealKey;
 
+use crate::northbound::DigestKey;
 use reader::{Reader, Section};
 
 /// Largest settings file taken, in bytes.
@@ -93,6 +95,8 @@ pub struct Store {
     pub path: PathBuf,
     /// What its secrets are sealed with.
     pub seal_key: SealKey,
+    /// What content digests are keyed with, derived from the same secret.
+    pub digest_key: DigestKey,
 }
 
 /// Limits and deadlines towards tills. Source: faults-and-invariants NM-04 to NM-08, INV-24.
@@ -293,15 +297,15 @@ fn store(mut section: Section, reader: &mut Reader) -> Option<Store> {
     if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
         reader.problem(section.setting("path"), "is empty");
     }
-    let seal_key = secret::read(&mut section, "seal_key", "seal_key_file", true, reader).and_then(|text| {
-        let key = SealKey::from_hex(&text);
-        if key.is_none() {
-            reader.problem(section.setting("seal_key"), "is not 64 hexadecimal digits");
-        }
-        key
+    let keys = secret::read(&mut section, "seal_key", "seal_key_file", true, reader).and_then(|text| {
+        let seal_key = SealKey::from_hex(&text);
+        let seal_key = seal_key.map_err(|err| reader.problem(section.setting("seal_key"), err.to_string()));
+        // Digits of either case are one key.
+        Some((seal_key.ok()?, DigestKey::derive(Zeroizing::new(text.to_ascii_lowercase()).trim().as_bytes())))
     });
     section.finish(reader);
-    Some(Store { path: path?, seal_key: seal_key? })
+    let (seal_key, digest_key) = keys?;
+    Some(Store { path: path?, seal_key, digest_key })
 }
 
 /// Reads the clocks, in milliseconds.

@@ -21,6 +21,8 @@ pub(super) struct Link {
     begun: AtomicU32,
     /// Requests that were answered.
     answered: AtomicU32,
+    /// How many of the last answers went to somebody unknown.
+    strikes: AtomicU32,
     /// When something last happened, in milliseconds since the listener was opened.
     active_ms: AtomicU64,
     /// Wakes the connection to be closed as soon as nothing is being answered.
@@ -32,15 +34,21 @@ impl Link {
         Self {
             begun: AtomicU32::new(0),
             answered: AtomicU32::new(0),
+            strikes: AtomicU32::new(0),
             active_ms: AtomicU64::new(now_ms),
             close: Notify::new(),
         }
     }
 
-    /// Notes that a request was answered.
-    pub(super) fn answered(&self, now_ms: u64) {
+    /// Notes that a request was answered; returns how many in a row went to somebody unknown.
+    pub(super) fn answered(&self, now_ms: u64, struck: bool) -> u32 {
         self.answered.fetch_add(1, Ordering::Relaxed);
         self.active_ms.store(now_ms, Ordering::Relaxed);
+        if struck {
+            return self.strikes.fetch_add(1, Ordering::Relaxed) + 1;
+        }
+        self.strikes.store(0, Ordering::Relaxed);
+        0
     }
 
     /// Since when nothing is being asked or answered, if so.

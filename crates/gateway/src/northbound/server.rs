@@ -40,7 +40,9 @@ pub type Reply = Response<Full<Bytes>>;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When every place is taken, this share of the connections that have been idle longest is closed.
 const EVICT_SHARE: usize = 16;
-/// Buffer of a connection, the least the library takes.
+/// So many answers marked with [`Strike`] in a row close a connection.
+pub const STRIKES_MAX: u32 = 16;
+/// Buffer of a connection.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Where connections come from.
@@ -65,6 +67,12 @@ impl Accept for TcpListener {
         Ok((std::future::ready(Ok(stream)), peer))
     }
 }
+
+/// Marks an answer to somebody who is not who it says (an extension of the answer): a connection that only
+/// brings such requests is closed, so that signatures are not checked for nothing without end (OV-09). A limit
+/// per merchant would let anybody lock a merchant out.
+#[derive(Clone, Copy, Debug)]
+pub struct Strike;
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -233,8 +241,11 @@ impl<H: Handler> Server<H> {
         let service = service_fn(|request| {
             let (server, link) = (Arc::clone(&self), Arc::clone(&link));
             async move {
-                let reply = server.answer(request, peer).await;
-                link.answered(server.now_ms());
+                let mut reply = server.answer(request, peer).await;
+                let struck = reply.extensions_mut().remove::<Strike>().is_some();
+                if link.answered(server.now_ms(), struck) >= STRIKES_MAX {
+                    close(&mut reply);
+                }
                 Ok::<_, Infallible>(reply)
             }
         });

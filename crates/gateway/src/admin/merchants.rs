@@ -1,0 +1,101 @@
+//! Adding and listing merchants; also used by commands that open the store themselves.
+
+use protocol::MchId;
+use secrecy::SecretString;
+use state_machine::UnixMs;
+use store::merchant::{Mode, NewMerchant, Northbound, ProviderRow, SignKinds, api_key_digest};
+use store::{MerchantBook, MerchantError, MerchantRow};
+
+use super::protocol::{Form, MerchantView};
+
+/// The shortest bearer key taken: its prefix and 32 characters.
+const API_KEY_MIN: usize = 40;
+const API_KEY_PREFIX: &str = "hufu_sk_";
+
+/// A new bearer key: `hufu_sk_` and 43 characters, 256 bits from the kernel. It is shown once and never kept.
+///
+/// # Errors
+///
+/// If the kernel gives no randomness.
+pub fn new_api_key() -> Result<String, getrandom::Error> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    let mut random = [0_u8; 43];
+    getrandom::fill(&mut random)?;
+    let digits = random.iter().filter_map(|byte| DIGITS.get(usize::from(byte & 63)));
+    Ok(API_KEY_PREFIX.chars().chain(digits.map(|digit| char::from(*digit))).collect())
+}
+
+/// Adds all of `forms` or none.
+///
+/// # Errors
+///
+/// What is wrong with the first form that is wrong, or why the store did not take them.
+pub fn add(book: &mut MerchantBook, forms: &[Form], now: UnixMs) -> Result<Vec<MerchantView>, String> {
+    let providers = book.providers().map_err(|err| err.to_string())?;
+    let merchants = forms
+        .iter()
+        .zip(1..)
+        .map(|(form, place)| read(form, &providers).map_err(|why| format!("merchant {place}: {why}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let added = book.import(&merchants, now).map_err(|err| err.to_string())?;
+    let all = book.merchants().map_err(|err| err.to_string())?;
+    Ok(all.rows.iter().filter(|row| added.contains(&row.id)).map(MerchantView::of).collect())
+}
+
+/// Every merchant that can be read, and what is wrong with the others.
+///
+/// # Errors
+///
+/// [`MerchantError`] if the store cannot be read.
+pub fn list(book: &mut MerchantBook) -> Result<(Vec<MerchantView>, Vec<String>), MerchantError> {
+    let all = book.merchants()?;
+    let damaged = all.damaged.iter().map(ToString::to_string).collect();
+    Ok((all.rows.iter().map(MerchantView::of).collect(), damaged))
+}
+
+/// The provider that carries `row` must be among those configured.
+pub(super) fn is_carried(row: &MerchantRow, configured: &[MchId]) -> Result<(), String> {
+    if configured.contains(&row.provider_mch_id) {
+        return Ok(());
+    }
+    Err(format!(
+        "its provider {} is not in the configuration: none of its payments can be sent",
+        row.provider_mch_id
+    ))
+}
+
+fn read(form: &Form, providers: &[ProviderRow]) -> Result<NewMerchant, String> {
+    let id = |name: &str, text: &str| text.parse::<MchId>().map_err(|err| format!("{name} {err}"));
+    let provider = id("provider", &form.provider)?;
+    let row = providers.iter().find(|row| row.mch_id == provider);
+    let row = row.ok_or_else(|| format!("provider {provider} is not in the configuration"))?;
+    if let Some(key) = &form.api_key
+        && !(key.starts_with(API_KEY_PREFIX) && key.len() >= API_KEY_MIN)
+    {
+        return Err(format!("api_key is not {API_KEY_PREFIX} and at least 32 characters"));
+    }
+    let sign_kinds = match form.sign_kinds.as_deref() {
+        None => SignKinds::Both,
+        Some(word) => SignKinds::from_word(word)
+            .ok_or_else(|| "sign_kinds is none of md5, hmac-sha256, \"md5,hmac-sha256\"".to_owned())?,
+    };
+    Ok(NewMerchant {
+        northbound: Northbound {
+            mch_id: id("mch_id", &form.mch_id)?,
+            sub_mch_id: form.sub_mch_id.as_deref().map(|text| id("sub_mch_id", text)).transpose()?,
+            appid: form.appid.parse().map_err(|err| format!("appid {err}"))?,
+        },
+        provider: row.id,
+        upstream_sub_mch_id: id("upstream_sub_mch_id", &form.upstream_sub_mch_id)?,
+        sub_appid: form
+            .sub_appid
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|err| format!("sub_appid {err}"))?,
+        signing_key: SecretString::from(form.signing_key.as_str()),
+        api_key_digest: form.api_key.as_deref().map(api_key_digest),
+        mode: Mode::Relay,
+        sign_kinds,
+    })
+}

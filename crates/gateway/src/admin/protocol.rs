@@ -1,0 +1,306 @@
+//! What goes over the admin socket: one JSON object a line each way.
+
+use protocol::{AppId, Fen, MchId, OutTradeNo};
+use serde::{Deserialize, Serialize};
+use state_machine::record::TillReversal;
+use state_machine::{MerchantId, Record};
+use store::MerchantRow;
+
+use crate::engine::Listing;
+use crate::northbound::rfc3339;
+
+/// Which merchant a command is about.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum MerchantRef {
+    /// By its number here.
+    Id {
+        /// The number.
+        merchant: u32,
+    },
+    /// By what its tills send.
+    Identity {
+        /// `mch_id`.
+        mch_id: String,
+        /// `sub_mch_id`, if they send one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sub_mch_id: Option<String>,
+        /// `appid`.
+        appid: String,
+    },
+}
+
+/// One command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// One payment: answered with a [`PaymentView`].
+    PaymentShow {
+        /// Whose.
+        of: MerchantRef,
+        /// Which.
+        out_trade_no: String,
+    },
+    /// Payments: answered with a list of [`PaymentView`].
+    PaymentList {
+        /// Whose; of every merchant if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<MerchantRef>,
+        /// `open`, `held` or `all`.
+        which: String,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Asks for the reversal of a payment, as its till could; answered with a [`PaymentView`] once proven, or
+    /// after the time that a till waits.
+    PaymentReverse {
+        /// Whose.
+        of: MerchantRef,
+        /// Which.
+        out_trade_no: String,
+    },
+    /// Adds all of these merchants or none; they may pay at once. Answered with a list of [`MerchantView`].
+    MerchantAdd {
+        /// The merchants.
+        merchants: Vec<Form>,
+    },
+    /// Every merchant: answered with a list of [`MerchantView`].
+    MerchantList,
+    /// Whether a merchant can take payments: answered with a [`MerchantView`], or with what is wrong.
+    MerchantCheck {
+        /// Which.
+        of: MerchantRef,
+    },
+    /// Takes new payments of a merchant, or refuses them from now on; what is open is finished (OP-06).
+    MerchantStatus {
+        /// Which.
+        of: MerchantRef,
+        /// Whether it may take payments.
+        active: bool,
+    },
+    /// Reads the merchants from the store again.
+    MerchantReload,
+    /// Stops taking new payments.
+    Drain,
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// It was done.
+    Done {
+        /// As [`Command`] says.
+        result: serde_json::Value,
+    },
+    /// It was not done.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+/// A merchant to be added.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Form {
+    /// The `mch_id` that its tills send.
+    pub mch_id: String,
+    /// The `sub_mch_id` that its tills send, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_mch_id: Option<String>,
+    /// The `appid` that its tills send.
+    pub appid: String,
+    /// The `mch_id` of the provider account that carries it.
+    pub provider: String,
+    /// Its `sub_mch_id` at the wallet.
+    pub upstream_sub_mch_id: String,
+    /// Its `sub_appid` at the wallet, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_appid: Option<String>,
+    /// What its tills sign with: 32 letters or digits.
+    pub signing_key: String,
+    /// Its bearer key for the JSON API, if it has one; only its digest is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+    /// `md5`, `hmac-sha256`, or both with a comma between; both if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_kinds: Option<String>,
+}
+
+impl std::fmt::Debug for Form {
+    /// Shows no key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Form")
+            .field("mch_id", &self.mch_id)
+            .field("sub_mch_id", &self.sub_mch_id)
+            .field("appid", &self.appid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A merchant as an operator sees it: no keys.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct MerchantView {
+    /// Its number here.
+    pub merchant: u32,
+    /// The `mch_id` that its tills send.
+    pub mch_id: String,
+    /// The `sub_mch_id` that its tills send.
+    pub sub_mch_id: Option<String>,
+    /// The `appid` that its tills send.
+    pub appid: String,
+    /// The `mch_id` of the provider account that carries it.
+    pub provider: String,
+    /// Its `sub_mch_id` at the wallet.
+    pub upstream_sub_mch_id: String,
+    /// Its `sub_appid` at the wallet.
+    pub sub_appid: Option<String>,
+    /// `relay`.
+    pub mode: String,
+    /// `md5`, `hmac-sha256` or both.
+    pub sign_kinds: String,
+    /// `active` or `disabled`.
+    pub status: String,
+    /// Whether it has a bearer key.
+    pub has_api_key: bool,
+    /// When it was added.
+    pub created_at: String,
+}
+
+impl MerchantView {
+    /// The merchant of a stored row.
+    #[must_use]
+    pub fn of(row: &MerchantRow) -> Self {
+        Self {
+            merchant: row.id.0,
+            mch_id: row.northbound.mch_id.to_string(),
+            sub_mch_id: row.northbound.sub_mch_id.map(|id| id.to_string()),
+            appid: row.northbound.appid.to_string(),
+            provider: row.provider_mch_id.to_string(),
+            upstream_sub_mch_id: row.upstream_sub_mch_id.to_string(),
+            sub_appid: row.sub_appid.map(|id| id.to_string()),
+            mode: row.mode.as_str().to_owned(),
+            sign_kinds: row.sign_kinds.as_str().to_owned(),
+            status: row.status.as_str().to_owned(),
+            has_api_key: row.api_key_digest.is_some(),
+            created_at: rfc3339(row.created_at).unwrap_or_default(),
+        }
+    }
+}
+
+/// A payment as an operator sees it: nothing of the payer.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PaymentView {
+    /// Whose.
+    pub merchant: u32,
+    /// Which.
+    pub out_trade_no: String,
+    /// The state, as in the JSON API.
+    pub state: String,
+    /// The amount, if it is known.
+    pub amount_fen: Option<u64>,
+    /// The row of the decision table, or the cause, that led here.
+    pub cause: Option<String>,
+    /// Why it is held.
+    pub held: Option<String>,
+    /// Whether its till asked for a reversal: `asked` or `done`.
+    pub till_reversal: Option<String>,
+    /// The wallet's number.
+    pub transaction_id: Option<String>,
+    /// What the wallet or the switch said of the failure.
+    pub failure: Option<Failure>,
+    /// The record's version.
+    pub version: u32,
+    /// When it was accepted.
+    pub accepted_at: String,
+    /// When it last changed.
+    pub changed_at: String,
+}
+
+/// Why a payment failed.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Failure {
+    /// `err_code`.
+    pub code: String,
+    /// `err_code_des`.
+    pub message: String,
+}
+
+impl PaymentView {
+    /// The payment that `record` is of.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        let (state, failure) = state_machine::till::json(record);
+        Self {
+            merchant: record.key.merchant.0,
+            out_trade_no: record.key.number.to_string(),
+            state: state.as_str().to_owned(),
+            amount_fen: record.amount.map(Fen::get),
+            cause: record.cause.map(|cause| cause.as_str().to_owned()),
+            held: record.held.map(|held| held.as_str().to_owned()),
+            till_reversal: match record.till_reversal {
+                TillReversal::None => None,
+                TillReversal::Asked => Some("asked".to_owned()),
+                TillReversal::Done => Some("done".to_owned()),
+            },
+            transaction_id: record.paid.as_ref().map(|paid| paid.transaction_id.to_string()),
+            failure: failure
+                .map(|fail| Failure { code: fail.code.to_owned(), message: fail.description.to_owned() }),
+            version: record.version,
+            accepted_at: rfc3339(record.accepted_at).unwrap_or_default(),
+            changed_at: rfc3339(record.changed_at).unwrap_or_default(),
+        }
+    }
+}
+
+impl Response {
+    pub(super) fn done(result: impl Serialize) -> Self {
+        match serde_json::to_value(result) {
+            Ok(result) => Self::Done { result },
+            Err(err) => Self::Failed { error: err.to_string() },
+        }
+    }
+
+    pub(super) fn failed(error: impl Into<String>) -> Self {
+        Self::Failed { error: error.into() }
+    }
+}
+
+/// Reads a listing's word.
+pub(super) fn listing(word: &str) -> Result<Listing, String> {
+    match word {
+        "open" => Ok(Listing::Open),
+        "held" => Ok(Listing::Held),
+        "all" => Ok(Listing::All),
+        _ => Err(format!("{word:?} is none of open, held, all")),
+    }
+}
+
+/// What a [`MerchantRef`] says, checked.
+pub(super) enum Which {
+    Id(MerchantId),
+    Identity(MchId, Option<MchId>, AppId),
+}
+
+impl MerchantRef {
+    pub(super) fn read(&self) -> Result<Which, String> {
+        match self {
+            Self::Id { merchant } => Ok(Which::Id(MerchantId(*merchant))),
+            Self::Identity { mch_id, sub_mch_id, appid } => Ok(Which::Identity(
+                mch_id.parse().map_err(|err| format!("mch_id {err}"))?,
+                sub_mch_id
+                    .as_deref()
+                    .map(str::parse)
+                    .transpose()
+                    .map_err(|err| format!("sub_mch_id {err}"))?,
+                appid.parse().map_err(|err| format!("appid {err}"))?,
+            )),
+        }
+    }
+}
+
+/// Reads a number.
+pub(super) fn number(text: &str) -> Result<OutTradeNo, String> {
+    text.parse().map_err(|err| format!("out_trade_no {err}"))
+}

@@ -1,0 +1,471 @@
+//! Who may ask: merchants by their northbound identity and by their bearer key.
+//!
+//! The whole directory is one immutable value behind an atomic pointer: a request reads it without a lock,
+//! and a change replaces it at once, all or nothing (CF-07). Source: DESIGN §4, *merchant record*.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use protocol::{AppId, MchId};
+use secrecy::ExposeSecret as _;
+use signer::{Case, Key, KeyError, Kind, Scratch};
+use state_machine::{MerchantId, ProviderId};
+use store::MerchantRow;
+use store::merchant::{Mode, SignKinds, Status, api_key_digest};
+use thiserror::Error;
+
+/// The keys that a merchant's tills sign with: the one in use and, while it is being changed, the one before.
+///
+/// Unlike [`signer::KeyRing`] it says which of them signed: a till that has not changed over yet can only
+/// verify an answer that is signed with the key it knows.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    current: Key,
+    previous: Option<Box<Key>>,
+}
+
+impl Keys {
+    /// Takes the key in use and, while a change lasts, the one before.
+    #[must_use]
+    pub fn new(current: Key, previous: Option<Key>) -> Self {
+        Self { current, previous: previous.map(Box::new) }
+    }
+
+    /// The key under which `claimed` is the signature of `pairs`. A refusal costs two signatures, whether or
+    /// not there is a previous key (MI-08).
+    pub fn verify<'a, P>(&self, kind: Kind, pairs: P, claimed: &str, scratch: &mut Scratch) -> Option<&Key>
+    where
+        P: Iterator<Item = (&'a str, &'a str)> + Clone,
+    {
+        if self.current.verify(kind, pairs.clone(), claimed, Case::Any, scratch) {
+            return Some(&self.current);
+        }
+        let other = self.previous.as_deref().unwrap_or(&self.current);
+        other.verify(kind, pairs, claimed, Case::Any, scratch).then_some(other)
+    }
+}
+
+/// Where a merchant's payments go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The merchant as records name it.
+    pub merchant: MerchantId,
+    /// The provider account that carries it.
+    pub provider: ProviderId,
+    /// Its number at the wallet.
+    pub sub_mch_id: MchId,
+    /// Its appid at the wallet, if it has one.
+    pub sub_appid: Option<AppId>,
+}
+
+/// One merchant.
+#[derive(Debug)]
+pub struct Merchant {
+    /// The `mch_id` that its tills send.
+    pub mch_id: MchId,
+    /// The `sub_mch_id` that its tills send, if they do.
+    pub sub_mch_id: Option<MchId>,
+    /// The `appid` that its tills send.
+    pub appid: AppId,
+    /// The keys that its tills sign with.
+    pub keys: Keys,
+    /// The methods that its tills may sign with.
+    pub kinds: SignKinds,
+    /// [`api_key_digest`] of its bearer key, if it has one.
+    pub bearer: Option<[u8; 32]>,
+    /// How its payments are answered.
+    pub mode: Mode,
+    /// Whether it may take new payments.
+    pub status: Status,
+    /// Where its payments go.
+    pub binding: Binding,
+    /// How many requests it may still make.
+    pub rate: Rate,
+}
+
+/// A merchant's request rate: a virtual clock that runs ahead of the real one by what was asked too early
+/// (GCRA), in one word.
+#[derive(Debug, Default)]
+pub struct Rate(AtomicU64);
+
+impl Rate {
+    /// Takes one request at `now_us` microseconds; `false` if `burst` requests at `per_second` are used up.
+    pub fn take(&self, now_us: u64, per_second: u32, burst: u32) -> bool {
+        let step = 1_000_000 / u64::from(per_second.max(1));
+        let ahead_max = step.saturating_mul(u64::from(burst.max(1)));
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| {
+                let next = at.max(now_us).saturating_add(step);
+                (next.saturating_sub(now_us) <= ahead_max).then_some(next)
+            })
+            .is_ok()
+    }
+}
+
+/// Why a set of merchants cannot be a directory.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DirectoryError {
+    /// Two merchants with one northbound identity.
+    #[error("two merchants have mch_id {0}, sub_mch_id {1} and appid {2}")]
+    Identity(MchId, String, AppId),
+    /// Two merchants with one bearer key.
+    #[error("merchants {0} and {1} have the same bearer key")]
+    Bearer(u32, u32),
+    /// Two merchants with one id.
+    #[error("two merchants have the id {0}")]
+    Id(u32),
+    /// More than fit.
+    #[error("too many merchants")]
+    TooMany,
+}
+
+/// Every merchant.
+#[derive(Debug, Default)]
+pub struct Directory {
+    merchants: Vec<Merchant>,
+    /// By the hash of the whole northbound identity; no two have the same.
+    by_identity: HashMap<u64, u32>,
+    /// The first merchant of each `mch_id` and `appid`, to tell a wrong sub-merchant from a wrong caller.
+    by_caller: HashMap<u64, u32>,
+    by_bearer: HashMap<[u8; 32], u32>,
+    by_id: HashMap<MerchantId, u32>,
+    hasher: RandomState,
+}
+
+impl Directory {
+    /// Indexes `merchants`.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`] if two cannot be told apart.
+    pub fn new(merchants: Vec<Merchant>) -> Result<Self, DirectoryError> {
+        let mut directory = Self { merchants, ..Self::default() };
+        loop {
+            if directory.index()? {
+                return Ok(directory);
+            }
+            // Two identities fell on one hash, which happens once in a million directories: hash anew.
+            directory.hasher = RandomState::new();
+        }
+    }
+
+    /// Indexes what the store holds. A merchant that cannot be read is closed and the others stay open; each is
+    /// an error in the log (CF-04).
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError`] if two cannot be told apart.
+    pub fn of(stored: &store::merchant::Merchants) -> Result<Self, DirectoryError> {
+        for damaged in &stored.damaged {
+            tracing::error!(%damaged, "merchant closed");
+        }
+        let read = |row: &MerchantRow| {
+            let merchant = Merchant::of(row);
+            merchant.map_err(|err| tracing::error!(merchant = row.id.0, %err, "merchant closed")).ok()
+        };
+        Self::new(stored.rows.iter().filter_map(read).collect())
+    }
+
+    /// Fills the indexes; `false` if two identities have the same hash.
+    fn index(&mut self) -> Result<bool, DirectoryError> {
+        let len = self.merchants.len();
+        (self.by_identity, self.by_caller) = (HashMap::with_capacity(len), HashMap::new());
+        (self.by_bearer, self.by_id) = (HashMap::new(), HashMap::with_capacity(len));
+        for (at, one) in self.merchants.iter().enumerate() {
+            let place = u32::try_from(at).map_err(|_| DirectoryError::TooMany)?;
+            let hash = identity(&self.hasher, &one.mch_id, one.sub_mch_id.as_ref(), &one.appid);
+            if let Some(other) = self.by_identity.insert(hash, place).and_then(|other| self.at(other)) {
+                if other.is(&one.mch_id, one.sub_mch_id.as_ref(), &one.appid) {
+                    let sub = one.sub_mch_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+                    return Err(DirectoryError::Identity(one.mch_id, sub, one.appid));
+                }
+                return Ok(false);
+            }
+            let caller =
+                *self.by_caller.entry(self.hasher.hash_one((&one.mch_id, &one.appid))).or_insert(place);
+            if self.at(caller).is_some_and(|first| first.mch_id != one.mch_id || first.appid != one.appid) {
+                return Ok(false);
+            }
+            if let Some(bearer) = one.bearer
+                && let Some(other) = self.by_bearer.insert(bearer, place).and_then(|other| self.at(other))
+            {
+                return Err(DirectoryError::Bearer(other.binding.merchant.0, one.binding.merchant.0));
+            }
+            if self.by_id.insert(one.binding.merchant, place).is_some() {
+                return Err(DirectoryError::Id(one.binding.merchant.0));
+            }
+        }
+        Ok(true)
+    }
+
+    fn at(&self, place: u32) -> Option<&Merchant> {
+        self.merchants.get(usize::try_from(place).ok()?)
+    }
+
+    /// The merchant that sends exactly these.
+    #[must_use]
+    pub fn find(&self, mch_id: &MchId, sub_mch_id: Option<&MchId>, appid: &AppId) -> Option<&Merchant> {
+        let hash = identity(&self.hasher, mch_id, sub_mch_id, appid);
+        self.at(*self.by_identity.get(&hash)?).filter(|one| one.is(mch_id, sub_mch_id, appid))
+    }
+
+    /// Some merchant of this caller, whatever its sub-merchant: its key shows whether the caller is who it
+    /// says. Only for telling a sub-merchant that is not bound (MI-23).
+    #[must_use]
+    pub fn find_caller(&self, mch_id: &MchId, appid: &AppId) -> Option<&Merchant> {
+        let place = self.by_caller.get(&self.hasher.hash_one((mch_id, appid)))?;
+        self.at(*place).filter(|one| one.mch_id == *mch_id && one.appid == *appid)
+    }
+
+    /// The merchant that has this bearer key.
+    #[must_use]
+    pub fn find_bearer(&self, key: &str) -> Option<&Merchant> {
+        // What is compared is a digest, so that the time it takes tells nothing of the key.
+        self.at(*self.by_bearer.get(&api_key_digest(key))?)
+    }
+
+    /// Where the payments of a merchant go, disabled or not: what is open is finished.
+    #[must_use]
+    pub fn binding(&self, merchant: MerchantId) -> Option<&Binding> {
+        self.find_id(merchant).map(|one| &one.binding)
+    }
+
+    /// The merchant with this id.
+    #[must_use]
+    pub fn find_id(&self, merchant: MerchantId) -> Option<&Merchant> {
+        self.at(*self.by_id.get(&merchant)?)
+    }
+
+    /// Every merchant, in the order given.
+    #[must_use]
+    pub fn merchants(&self) -> &[Merchant] {
+        &self.merchants
+    }
+}
+
+impl Merchant {
+    /// The merchant of a stored row.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if its signing key is none, which the store does not let in.
+    pub fn of(row: &MerchantRow) -> Result<Self, KeyError> {
+        Ok(Self {
+            mch_id: row.northbound.mch_id,
+            sub_mch_id: row.northbound.sub_mch_id,
+            appid: row.northbound.appid,
+            keys: Keys::new(Key::new(row.signing_key.expose_secret())?, None),
+            kinds: row.sign_kinds,
+            bearer: row.api_key_digest,
+            mode: row.mode,
+            status: row.status,
+            binding: Binding {
+                merchant: row.id,
+                provider: row.provider,
+                sub_mch_id: row.upstream_sub_mch_id,
+                sub_appid: row.sub_appid,
+            },
+            rate: Rate::default(),
+        })
+    }
+
+    /// Whether its tills may sign with `kind` (MI-06).
+    #[must_use]
+    pub const fn may_sign(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Md5 => self.kinds.md5(),
+            Kind::HmacSha256 => self.kinds.hmac_sha256(),
+        }
+    }
+
+    fn is(&self, mch_id: &MchId, sub_mch_id: Option<&MchId>, appid: &AppId) -> bool {
+        self.mch_id == *mch_id && self.sub_mch_id.as_ref() == sub_mch_id && self.appid == *appid
+    }
+}
+
+fn identity(hasher: &RandomState, mch_id: &MchId, sub_mch_id: Option<&MchId>, appid: &AppId) -> u64 {
+    hasher.hash_one((mch_id, sub_mch_id, appid))
+}
+
+/// The directory in use; cheap to clone and to read.
+#[derive(Clone, Debug, Default)]
+pub struct Merchants(Arc<ArcSwap<Directory>>);
+
+impl Merchants {
+    /// Begins with `directory`.
+    #[must_use]
+    pub fn new(directory: Directory) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(directory)))
+    }
+
+    /// The directory at this moment.
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Directory>> {
+        self.0.load()
+    }
+
+    /// The directory at this moment, to be held for as long as a request takes.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Directory> {
+        self.0.load_full()
+    }
+
+    /// Puts `directory` in the place of the one in use; rates go on where they were.
+    pub fn replace(&self, directory: Directory) {
+        let before = self.0.load();
+        for one in &directory.merchants {
+            if let Some(was) = before.find_id(one.binding.merchant) {
+                one.rate.0.store(was.rate.0.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        self.0.store(Arc::new(directory));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signer::{Key, Kind, Scratch};
+    use state_machine::{MerchantId, ProviderId};
+    use store::merchant::{Mode, SignKinds, Status, api_key_digest};
+
+    use super::{Binding, Directory, DirectoryError, Keys, Merchant, Merchants, Rate};
+
+    fn merchant(id: u32, mch_id: &str, sub_mch_id: Option<&str>, appid: &str) -> Merchant {
+        Merchant {
+            mch_id: mch_id.parse().unwrap(),
+            sub_mch_id: sub_mch_id.map(|id| id.parse().unwrap()),
+            appid: appid.parse().unwrap(),
+            keys: Keys::new(Key::new(&"k".repeat(32)).unwrap(), None),
+            kinds: SignKinds::Both,
+            bearer: Some(api_key_digest(&format!("hufu_sk_{id}"))),
+            mode: Mode::Relay,
+            status: Status::Active,
+            binding: Binding {
+                merchant: MerchantId(id),
+                provider: ProviderId(1),
+                sub_mch_id: format!("19{id:08}").parse().unwrap(),
+                sub_appid: None,
+            },
+            rate: Rate::default(),
+        }
+    }
+
+    #[test]
+    fn merchants_are_found_by_all_of_what_they_send() {
+        let directory = Directory::new(vec![
+            merchant(1, "1900000109", Some("1900000110"), "wxa"),
+            merchant(2, "1900000109", Some("1900000111"), "wxa"),
+            merchant(3, "1900000200", None, "wxb"),
+        ])
+        .expect("all differ");
+        let find = |mch: &str, sub: Option<&str>, app: &str| {
+            let sub = sub.map(|id| id.parse().unwrap());
+            let found = directory.find(&mch.parse().unwrap(), sub.as_ref(), &app.parse().unwrap());
+            found.map(|one| one.binding.merchant.0)
+        };
+        assert_eq!(find("1900000109", Some("1900000110"), "wxa"), Some(1));
+        assert_eq!(find("1900000109", Some("1900000111"), "wxa"), Some(2));
+        assert_eq!(find("1900000200", None, "wxb"), Some(3));
+        assert_eq!(find("1900000109", None, "wxa"), None);
+        assert_eq!(find("1900000109", Some("1900000110"), "wxb"), None);
+        assert_eq!(find("1900000200", Some("1900000110"), "wxb"), None);
+        let caller = directory.find_caller(&"1900000109".parse().unwrap(), &"wxa".parse().unwrap());
+        assert_eq!(caller.map(|one| one.binding.merchant.0), Some(1));
+        assert!(directory.find_caller(&"1900000109".parse().unwrap(), &"wxb".parse().unwrap()).is_none());
+        assert_eq!(directory.find_bearer("hufu_sk_2").map(|one| one.binding.merchant.0), Some(2));
+        assert!(directory.find_bearer("hufu_sk_4").is_none());
+        assert_eq!(directory.binding(MerchantId(3)).map(|binding| binding.provider), Some(ProviderId(1)));
+        assert!(directory.binding(MerchantId(4)).is_none());
+    }
+
+    #[test]
+    fn merchants_that_cannot_be_told_apart_are_refused() {
+        let twice = vec![merchant(1, "1900000109", None, "wxa"), merchant(2, "1900000109", None, "wxa")];
+        assert!(matches!(Directory::new(twice), Err(DirectoryError::Identity(..))));
+        let mut bearer = vec![merchant(1, "1900000109", None, "wxa"), merchant(2, "1900000110", None, "wxa")];
+        bearer[1].bearer = bearer[0].bearer;
+        assert_eq!(Directory::new(bearer).err(), Some(DirectoryError::Bearer(1, 2)));
+        let id = vec![merchant(1, "1900000109", None, "wxa"), merchant(1, "1900000110", None, "wxa")];
+        assert!(matches!(Directory::new(id), Err(DirectoryError::Bearer(1, 1) | DirectoryError::Id(1))));
+    }
+
+    #[test]
+    fn a_merchant_is_small() {
+        // Tens of thousands of merchants; the indexes add about 100 bytes each.
+        assert!(size_of::<Merchant>() <= 512, "{}", size_of::<Merchant>());
+    }
+
+    #[test]
+    fn many_merchants_are_all_found() {
+        let all = (0..20_000).map(|id| merchant(id, &format!("{id}"), Some("1900000110"), "wxa")).collect();
+        let directory = Directory::new(all).expect("all differ");
+        for id in [0, 1, 9_999, 19_999_u32] {
+            let sub = "1900000110".parse().unwrap();
+            let found = directory.find(&id.to_string().parse().unwrap(), Some(&sub), &"wxa".parse().unwrap());
+            assert_eq!(found.map(|one| one.binding.merchant.0), Some(id));
+        }
+    }
+
+    #[test]
+    fn rate_allows_the_burst_and_then_the_rate() {
+        let rate = Rate::default();
+        let now = 1_000_000_000;
+        assert_eq!((0..100).filter(|_| rate.take(now, 10, 5)).count(), 5);
+        assert!(!rate.take(now + 99_999, 10, 5));
+        assert!(rate.take(now + 100_000, 10, 5));
+        assert!(!rate.take(now + 100_000, 10, 5));
+        assert_eq!((0..100).filter(|_| rate.take(now + 60_000_000, 10, 5)).count(), 5);
+    }
+
+    #[test]
+    fn a_replaced_directory_keeps_the_rates() {
+        let merchants = Merchants::new(Directory::new(vec![merchant(1, "1", None, "wxa")]).unwrap());
+        let take = |merchants: &Merchants| merchants.load().merchants()[0].rate.take(5_000_000, 1, 1);
+        assert!(take(&merchants));
+        merchants.replace(
+            Directory::new(vec![merchant(1, "1", None, "wxa"), merchant(2, "2", None, "wxa")]).unwrap(),
+        );
+        assert!(!take(&merchants), "a reload is no way to ask more");
+        assert_eq!(merchants.load().merchants().len(), 2);
+    }
+
+    #[test]
+    fn the_key_that_signed_is_the_one_that_answers() {
+        let (old, new) = (Key::new(&"a".repeat(32)).unwrap(), Key::new(&"b".repeat(32)).unwrap());
+        let other = Key::new(&"c".repeat(32)).unwrap();
+        let changing = Keys::new(new.clone(), Some(old.clone()));
+        let changed = Keys::new(new.clone(), None);
+        let mut scratch = Scratch::new();
+        let pairs = [("mch_id", "1"), ("nonce_str", "n")];
+        for kind in [Kind::Md5, Kind::HmacSha256] {
+            let sign = |key: &Key, scratch: &mut Scratch| key.sign(kind, pairs, scratch).to_string();
+            for (signed_by, during, after) in
+                [(&old, true, false), (&new, true, true), (&other, false, false)]
+            {
+                let claimed = sign(signed_by, &mut scratch).to_ascii_lowercase();
+                let found = changing.verify(kind, pairs.into_iter(), &claimed, &mut scratch).cloned();
+                assert_eq!(found.is_some(), during);
+                if let Some(key) = found {
+                    assert_eq!(sign(&key, &mut scratch), sign(signed_by, &mut scratch));
+                }
+                let found = changed.verify(kind, pairs.into_iter(), &claimed, &mut scratch).is_some();
+                assert_eq!(found, after);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_chooses_within_what_its_merchant_allows() {
+        for (kinds, md5, hmac) in [
+            (SignKinds::Both, true, true),
+            (SignKinds::HmacSha256, false, true),
+            (SignKinds::Md5, true, false),
+        ] {
+            let one = Merchant { kinds, ..merchant(1, "1", None, "wxa") };
+            assert_eq!((one.may_sign(Kind::Md5), one.may_sign(Kind::HmacSha256)), (md5, hmac));
+        }
+    }
+}

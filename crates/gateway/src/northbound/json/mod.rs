@@ -1,0 +1,253 @@
+//! Payments as JSON, for tills that are new. Source: DESIGN §4.
+
+mod problem;
+mod request;
+mod view;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use protocol::OutTradeNo;
+use protocol::wechat_v2::MicropayRequest;
+use protocol::xml::Reader;
+use state_machine::shard::{Said, Wait};
+use state_machine::till::{self, ReverseAnswer};
+use state_machine::{OrderKey, Record};
+use store::merchant::Status;
+
+use super::server::{Reply, Strike, read_body, typed};
+use super::{Gateway, Waited, wait, xml};
+use crate::engine::{NewPayment, Told};
+use crate::merchants::{Binding, Merchant};
+use problem::Problem;
+
+pub use view::{Failure, Payment, rfc3339};
+
+/// A route below `/v1/payments`.
+pub(super) enum Route {
+    /// `POST /v1/payments`.
+    Create,
+    /// `GET /v1/payments/{out_trade_no}`.
+    Show(String),
+    /// `POST /v1/payments/{out_trade_no}/reversal`.
+    Reverse(String),
+    /// A route with another method.
+    OtherMethod,
+    /// None of them.
+    None,
+}
+
+impl Route {
+    /// The route of what follows `/v1/payments`.
+    pub(super) fn of(method: &Method, rest: &str) -> Self {
+        let mut parts = rest.split('/');
+        let route = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(""), None, None, None) => (Method::POST, Self::Create),
+            (Some(""), Some(number), None, None) if !number.is_empty() => {
+                (Method::GET, Self::Show(number.to_owned()))
+            }
+            (Some(""), Some(number), Some("reversal"), None) if !number.is_empty() => {
+                (Method::POST, Self::Reverse(number.to_owned()))
+            }
+            _ => return Self::None,
+        };
+        if *method == route.0 { route.1 } else { Self::OtherMethod }
+    }
+}
+
+thread_local! {
+    static READER: RefCell<Reader> = const { RefCell::new(Reader::new()) };
+}
+
+/// Answers one request.
+pub(super) async fn handle(
+    gateway: &Gateway,
+    route: Route,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Reply {
+    match answer(gateway, route, request, peer).await {
+        Ok(reply) | Err(Refused::Whole(reply)) => reply,
+        Err(Refused::Problem(problem)) => {
+            tracing::info!(%peer, ?problem, "request refused");
+            problem.reply()
+        }
+        Err(Refused::Unauthorized) => {
+            tracing::info!(%peer, "request refused: unknown bearer key");
+            let mut reply = Problem::unauthorized().reply();
+            reply.extensions_mut().insert(Strike);
+            reply
+        }
+    }
+}
+
+/// A request that is not taken.
+enum Refused {
+    Problem(Box<Problem>),
+    Unauthorized,
+    Whole(Reply),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(Box::new(problem))
+    }
+}
+
+async fn answer(
+    gateway: &Gateway,
+    route: Route,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Reply, Refused> {
+    let (head, body) = request.into_parts();
+    // The key is looked at before a byte of the body is read.
+    let merchants = gateway.merchants.load_full();
+    let key = request::bearer(&head.headers).ok_or(Refused::Unauthorized)?;
+    let merchant = merchants.find_bearer(key).ok_or(Refused::Unauthorized)?;
+    let body = read_body(&head.headers, body, gateway.config.body_bytes_max)
+        .await
+        .map_err(|err| Refused::Whole(err.reply()))?;
+    if !gateway.may_ask(merchant) {
+        return Err(Problem::rate().into());
+    }
+    match route {
+        Route::Create => {
+            if merchant.status == Status::Disabled {
+                return Err(Problem::disabled().into());
+            }
+            if !request::is_json(&head.headers) {
+                return Err(Problem::media_type().into());
+            }
+            let payment = read_payment(gateway, &body, merchant, &head.headers, peer)?;
+            create(gateway, payment, &head.headers).await
+        }
+        Route::Show(number) => show(gateway, key_of(merchant, &number)?, &head.headers).await,
+        Route::Reverse(number) => {
+            if !matches!(body.trim_ascii(), b"" | b"{}") {
+                return Err(Problem::malformed("a reversal has no members".to_owned()).into());
+            }
+            let key = key_of(merchant, &number)?;
+            reverse(gateway, key, &merchant.binding, &head.headers).await
+        }
+        Route::OtherMethod => Err(Problem::method().into()),
+        Route::None => Err(Problem::no_route().into()),
+    }
+}
+
+/// A number that cannot be one was never taken: it is not found.
+fn key_of(merchant: &Merchant, number: &str) -> Result<OrderKey, Problem> {
+    let number = request::decoded(number).and_then(|number| number.parse::<OutTradeNo>().ok());
+    let number = number.ok_or_else(Problem::not_found)?;
+    Ok(OrderKey { merchant: merchant.binding.merchant, number })
+}
+
+/// What the till waits for: as long as it said for a definite outcome, or by default for the first word.
+fn wanted(gateway: &Gateway, headers: &HeaderMap) -> (Wait, Duration) {
+    match request::wait_s(headers) {
+        None => (Wait::FirstWord, gateway.config.hold),
+        Some(0) => (Wait::Nothing, gateway.config.hold),
+        Some(seconds) => (Wait::Definite, Duration::from_secs(seconds)),
+    }
+}
+
+fn read_payment(
+    gateway: &Gateway,
+    body: &[u8],
+    merchant: &Merchant,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+) -> Result<NewPayment, Problem> {
+    let ip = gateway.config.spbill_create_ip.unwrap_or_else(|| peer.ip());
+    let document = request::NewPayment::read(body)?.to_xml(ip)?;
+    READER.with_borrow_mut(|reader| {
+        let message = reader
+            .read(&document)
+            .map_err(|_| Problem::malformed("a member holds a character that is not allowed".to_owned()))?;
+        let request = MicropayRequest::read(&message).map_err(|err| request::problem(&err))?;
+        let (wait, _) = wanted(gateway, headers);
+        Ok(xml::new_payment(gateway, &request, &message, &merchant.binding, wait))
+    })
+}
+
+async fn create(gateway: &Gateway, payment: NewPayment, headers: &HeaderMap) -> Result<Reply, Refused> {
+    let key = payment.key;
+    let (_, hold) = wanted(gateway, headers);
+    let told = gateway.engine.pay(payment);
+    match wait(told, hold).await {
+        Waited::Told(Told::Answer { record, said: Said::OtherContent }) if record.amount.is_some() => {
+            Err(Problem::conflict().into())
+        }
+        Waited::Told(Told::Answer { record, .. }) => Ok(payment_reply(&record, headers)),
+        Waited::Told(Told::Refused(why)) => Err(Problem::not_accepted(why, false).into()),
+        Waited::Open => open(gateway, key, headers).await,
+    }
+}
+
+/// The order goes on after the till's patience is over: it is told what is durable.
+async fn open(gateway: &Gateway, key: OrderKey, headers: &HeaderMap) -> Result<Reply, Refused> {
+    let found = gateway.engine.find(&key).wait().await;
+    match found {
+        Ok(Some(record)) => Ok(payment_reply(&record, headers)),
+        Ok(None) | Err(_) => Err(Problem::store_down().into()),
+    }
+}
+
+async fn show(gateway: &Gateway, key: OrderKey, headers: &HeaderMap) -> Result<Reply, Refused> {
+    let found = gateway.engine.find(&key).wait().await.map_err(|_| Problem::store_down())?;
+    let record: Arc<Record> = found.ok_or_else(Problem::not_found)?;
+    let seconds = request::wait_s(headers).unwrap_or(0);
+    if record.is_definite() || seconds == 0 {
+        return Ok(payment_reply(&record, headers));
+    }
+    let told = gateway.engine.watch(key, Wait::Definite);
+    match wait(told, Duration::from_secs(seconds)).await {
+        Waited::Told(Told::Answer { record, .. }) => Ok(payment_reply(&record, headers)),
+        Waited::Told(Told::Refused(_)) => Ok(payment_reply(&record, headers)),
+        Waited::Open => open(gateway, key, headers).await,
+    }
+}
+
+async fn reverse(
+    gateway: &Gateway,
+    key: OrderKey,
+    binding: &Binding,
+    headers: &HeaderMap,
+) -> Result<Reply, Refused> {
+    let hold = request::wait_s(headers).map_or(gateway.config.hold, Duration::from_secs);
+    let told = gateway.engine.reverse(key, binding.provider);
+    match wait(told, hold).await {
+        Waited::Told(Told::Answer { record, said }) => match till::reverse(&record, said) {
+            ReverseAnswer::Done => Ok(payment_with(&record, StatusCode::OK, headers)),
+            ReverseAnswer::CallAgain => Ok(payment_with(&record, StatusCode::ACCEPTED, headers)),
+            ReverseAnswer::TooOld => Err(Problem::too_old().into()),
+        },
+        Waited::Told(Told::Refused(why)) => Err(Problem::not_accepted(why, true).into()),
+        Waited::Open => match gateway.engine.find(&key).wait().await {
+            Ok(Some(record)) => Ok(payment_with(&record, StatusCode::ACCEPTED, headers)),
+            Ok(None) | Err(_) => Err(Problem::store_down().into()),
+        },
+    }
+}
+
+/// 200 for a definite state, 202 for an open one.
+fn payment_reply(record: &Record, headers: &HeaderMap) -> Reply {
+    let status = if record.is_definite() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    payment_with(record, status, headers)
+}
+
+fn payment_with(record: &Record, status: StatusCode, headers: &HeaderMap) -> Reply {
+    let body = serde_json::to_vec(&Payment::of(record)).unwrap_or_default();
+    let mut reply = typed(status, "application/json", body.into());
+    if let Some(applied) =
+        request::wait_s(headers).and_then(|s| HeaderValue::from_str(&format!("wait={s}")).ok())
+    {
+        reply.headers_mut().insert("preference-applied", applied);
+    }
+    reply
+}

@@ -1,0 +1,147 @@
+//! Refusals in JSON. Source: RFC 9457; DESIGN §4.
+
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+use state_machine::shard::NotAccepted;
+
+use crate::metrics::{self, Refusal};
+use crate::northbound::server::{Reply, typed};
+
+/// A refusal, and whether money may have moved for the payment that it is about.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Problem {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// The member of the request that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    money_may_have_moved: bool,
+    #[serde(skip)]
+    why: Refusal,
+}
+
+impl Problem {
+    const fn new(
+        slug: &'static str,
+        title: &'static str,
+        status: StatusCode,
+        money_may_have_moved: bool,
+        why: Refusal,
+    ) -> Self {
+        Self {
+            r#type: slug,
+            title,
+            status: status.as_u16(),
+            detail: None,
+            field: None,
+            money_may_have_moved,
+            why,
+        }
+    }
+
+    /// No such bearer key, or none.
+    pub(super) const fn unauthorized() -> Self {
+        let title = "the bearer key is missing or unknown";
+        Self::new("urn:hufu:unauthorized", title, StatusCode::UNAUTHORIZED, false, Refusal::Unauthenticated)
+    }
+
+    /// No such route.
+    pub(super) const fn no_route() -> Self {
+        Self::new("urn:hufu:no_route", "no such route", StatusCode::NOT_FOUND, false, Refusal::Route)
+    }
+
+    /// The route has other methods.
+    pub(super) const fn method() -> Self {
+        let title = "the route does not have this method";
+        Self::new("urn:hufu:method", title, StatusCode::METHOD_NOT_ALLOWED, false, Refusal::Route)
+    }
+
+    /// No such payment of this merchant: nothing was ever taken under this number.
+    pub(super) const fn not_found() -> Self {
+        let title = "no payment has this number";
+        Self::new("urn:hufu:not_found", title, StatusCode::NOT_FOUND, false, Refusal::Field)
+    }
+
+    /// The body is not `application/json`.
+    pub(super) const fn media_type() -> Self {
+        let title = "the body must be application/json";
+        Self::new("urn:hufu:media_type", title, StatusCode::UNSUPPORTED_MEDIA_TYPE, false, Refusal::BodyType)
+    }
+
+    /// The body is no JSON of the right shape.
+    pub(super) fn malformed(detail: String) -> Self {
+        let title = "the body is malformed";
+        let problem =
+            Self::new("urn:hufu:malformed", title, StatusCode::BAD_REQUEST, false, Refusal::Malformed);
+        Self { detail: Some(detail), ..problem }
+    }
+
+    /// A member is wrong.
+    pub(super) fn field(field: &'static str, detail: String) -> Self {
+        let title = "a member of the request is not acceptable";
+        let problem =
+            Self::new("urn:hufu:invalid", title, StatusCode::UNPROCESSABLE_ENTITY, false, Refusal::Field);
+        Self { detail: Some(detail), field: Some(field), ..problem }
+    }
+
+    /// The merchant is disabled.
+    pub(super) const fn disabled() -> Self {
+        let title = "the merchant takes no payments";
+        Self::new("urn:hufu:disabled", title, StatusCode::FORBIDDEN, false, Refusal::Disabled)
+    }
+
+    /// The merchant asks too often.
+    pub(super) const fn rate() -> Self {
+        let title = "too many requests; nothing was taken, no money moved";
+        Self::new("urn:hufu:rate", title, StatusCode::TOO_MANY_REQUESTS, false, Refusal::Rate)
+    }
+
+    /// The number belongs to a payment with other content, which may well be paid.
+    pub(super) const fn conflict() -> Self {
+        let title = "the number belongs to another payment; nothing was changed";
+        Self::new("urn:hufu:conflict", title, StatusCode::CONFLICT, true, Refusal::Field)
+    }
+
+    /// Older than the wallet reverses.
+    pub(super) const fn too_old() -> Self {
+        let title = "payments older than 7 days cannot be reversed";
+        Self::new("urn:hufu:too_old", title, StatusCode::CONFLICT, true, Refusal::Field)
+    }
+
+    /// The request was not taken; of a payment that means that no money moved for it.
+    pub(super) fn not_accepted(why: NotAccepted, money_may_have_moved: bool) -> Self {
+        let title = match why {
+            NotAccepted::Full | NotAccepted::Throttled => "the switch is busy; nothing was taken",
+            NotAccepted::StoreBusy => "the store takes no records; nothing was taken",
+            NotAccepted::Stopping => "the switch is stopping; nothing was taken",
+            NotAccepted::Suspended => "the wallet has suspended this merchant or provider; nothing was taken",
+        };
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new("urn:hufu:not_accepted", title, status, money_may_have_moved, Refusal::NotAccepted)
+    }
+
+    /// The store does not answer.
+    pub(super) const fn store_down() -> Self {
+        let title = "the payment cannot be looked up at the moment";
+        Self::new("urn:hufu:store_down", title, StatusCode::SERVICE_UNAVAILABLE, true, Refusal::StoreDown)
+    }
+
+    /// The answer.
+    pub(super) fn reply(self) -> Reply {
+        metrics::refused(self.why);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut reply = typed(status, "application/problem+json", body.into());
+        if status == StatusCode::UNAUTHORIZED {
+            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        reply
+    }
+}
