@@ -88,12 +88,11 @@ pub enum XmlError {
     TooManyElements,
 }
 
-/// Where a text lies: in the document, or in the scratch if it had to be decoded.
+/// Where a text lies in the document, or behind its end in the scratch if it had to be decoded.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
-    pub(super) scratch: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -144,9 +143,9 @@ impl Reader {
     pub fn read_root<'m>(&'m mut self, document: &'m [u8], root: &str) -> Result<Message<'m>, XmlError> {
         self.scratch.clear();
         self.pairs.clear();
-        let document = check_text(document)?;
-        let mut scan = Scan::new(document, &mut self.scratch, &mut self.pairs);
-        scan.document(root)?;
+        let checked = check_text(document)?;
+        Scan::new(checked, &mut self.scratch, &mut self.pairs).document(root)?;
+        let (document, _) = checked;
         Ok(Message { document, scratch: &self.scratch, pairs: &self.pairs })
     }
 }
@@ -199,7 +198,10 @@ impl fmt::Debug for Message<'_> {
 
 impl Span {
     fn of<'m>(self, document: &'m str, scratch: &'m str) -> &'m str {
-        let text = if self.scratch { scratch } else { document };
-        text.get(self.start..self.end).unwrap_or_default()
+        match self.start.checked_sub(document.len()) {
+            None => document.get(self.start..self.end),
+            Some(start) => scratch.get(start..self.end - document.len()),
+        }
+        .unwrap_or_default()
     }
 }
