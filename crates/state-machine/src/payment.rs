@@ -4,18 +4,24 @@
 //! Every decision changes the record; the shard makes it durable before anything acts on it.
 //! *Unknown is not a state*: a lost or unclear answer leaves the order open, and it is asked again.
 //! Source: wechatpay-v2 §4.5 A, B; faults-and-invariants.
+//!
+//! Table A is in `pay`, table B in `query`, what a payment decides and how it is reversed in `decide`, and
+//! where it stands after a restart in `recover`.
 
 use protocol::Fen;
-use protocol::fact::{Paid, PayFact, QueryFact, RefundFact, RefundsFact, ReverseFact, Row};
+use protocol::fact::{Paid, Row};
 use timer_wheel::Tick;
 
 use crate::key::{BootId, Channel, Now, OrderKey, ProviderId};
 use crate::planner::Urgency;
-use crate::policy::{Policy, doubled};
+use crate::policy::Policy;
 use crate::record::{Cause, Claim, Held, Record, State, TillReversal};
-use crate::reversal::{Context, Progress, Reversal};
+use crate::reversal::{Context, Reversal};
 use crate::shard::{Alarm, Call, PayRequest};
 
+mod decide;
+mod pay;
+mod query;
 mod recover;
 
 /// What an event did, besides changing the payment.
@@ -54,17 +60,28 @@ enum Stage {
         absent: u8,
     },
     /// Refused by a verified answer; one query confirms it before it is told (A9, A11).
-    Confirming { row: Row, until: Tick },
+    Confirming {
+        row: Row,
+        until: Tick,
+        /// Queries asked before the refusal came: their answers confirm nothing.
+        asked: u32,
+    },
     /// Refused because of the number (A12, A13): never reversed.
     Contested { row: Row, unpaid: u8 },
     /// A query said REFUND: the refunds are added up (B9).
-    Weighing { paid: Box<Paid>, at: Tick, rounds: u32 },
+    Weighing {
+        paid: Box<Paid>,
+        at: Tick,
+        rounds: u32,
+        /// Lists in a row without any refund, which contradicts the query.
+        none: u8,
+    },
     /// Open, alarmed, the operator's.
     Held { at: Tick, rounds: u32, unpaid: u8 },
     /// Table C, or D for a repair refund.
     Reversing(Box<Reversal>),
-    /// REVERSED by absence: looked at again (C9).
-    Looking { at: Tick },
+    /// REVERSED by absence, or FAILED and then said to be paid: looked at again (C9, G5).
+    Looking { at: Tick, rounds: u32 },
     /// Nothing is left to do.
     Settled,
 }
@@ -85,6 +102,8 @@ pub struct Payment {
     /// When waiting ends.
     deadline: Tick,
     queries: u32,
+    /// Queries in a row without a usable answer (B1).
+    unclear: u8,
 }
 
 impl Payment {
@@ -119,6 +138,7 @@ impl Payment {
             asked_at: None,
             deadline: Tick::MAX,
             queries: 0,
+            unclear: 0,
         }
     }
 
@@ -157,12 +177,18 @@ impl Payment {
         self.left(now.saturating_add(policy.leave_ms), policy);
     }
 
-    /// The pay request left, or can have left, at `at`.
+    /// The pay request left, or can have left, at `at`: the latest word about T0 counts, earlier or later. It is
+    /// recorded with whatever is recorded next.
     pub fn left(&mut self, at: Tick, policy: &Policy) {
         self.left_at = at;
         self.record.left_tick = Some(at);
         self.ask_from = at.saturating_add(policy.first_query_ms);
         self.deadline = at.saturating_add(policy.give_up_ms);
+    }
+
+    /// From here a reversal may go out (INV-08).
+    const fn guard(&self, policy: &Policy) -> Tick {
+        self.left_at.saturating_add(policy.reversal_guard_ms)
     }
 
     /// The one call that is wanted, as things stand at `now`.
@@ -184,26 +210,27 @@ impl Payment {
             Stage::Confirming { .. } => (Call::Query, now, Urgency::Decides),
             Stage::Contested { .. } => (Call::Query, after_gap(self.ask_from), Urgency::Asks),
             Stage::Weighing { at, .. } => (Call::RefundQuery, *at, Urgency::Decides),
-            Stage::Held { at, .. } | Stage::Looking { at } => (Call::Query, *at, Urgency::Asks),
-            Stage::Reversing(reversal) => {
-                let (call, at) = reversal.next();
-                (call, at, Urgency::Decides)
-            }
+            Stage::Held { at, .. } | Stage::Looking { at, .. } => (Call::Query, *at, Urgency::Asks),
+            Stage::Reversing(reversal) => match reversal.next() {
+                // Whatever the loop was told when it began: T0 may have turned out to be later.
+                (Call::Reverse, at) => (Call::Reverse, at.max(self.guard(policy)), Urgency::Decides),
+                (call, at) => (call, at, Urgency::Decides),
+            },
             Stage::Settled => return Next::Nothing,
         };
         Next::Call { call, at, urgency }
     }
 
-    /// When waiting for an answer or for room must end, whatever comes: see [`Payment::on_due`].
+    /// When something happens whether or not an answer or room comes before: see [`Payment::on_due`].
     #[must_use]
-    pub const fn expires_at(&self) -> Option<Tick> {
+    pub const fn expires_at(&self, policy: &Policy) -> Option<Tick> {
         match &self.stage {
             Stage::Confirming { until, .. } => Some(*until),
             Stage::Contested { .. } => Some(self.deadline),
+            Stage::Reversing(reversal) => reversal.alarm_at(policy),
             Stage::Waiting { .. }
             | Stage::Weighing { .. }
             | Stage::Held { .. }
-            | Stage::Reversing(_)
             | Stage::Looking { .. }
             | Stage::Settled => None,
         }
@@ -225,7 +252,7 @@ impl Payment {
         }
     }
 
-    /// Whether the next call should prefer the other host (C3).
+    /// Whether the next call should prefer the other host (B1: after two in a row without a usable answer; C3).
     #[must_use]
     pub fn prefers_other_host(&self) -> bool {
         match &self.stage {
@@ -236,14 +263,8 @@ impl Payment {
             | Stage::Weighing { .. }
             | Stage::Held { .. }
             | Stage::Looking { .. }
-            | Stage::Settled => false,
+            | Stage::Settled => (self.unclear / 2) % 2 == 1,
         }
-    }
-
-    /// Whether the provider's certificate was refused again and again (C8).
-    #[must_use]
-    pub fn suspends_provider(&self) -> bool {
-        matches!(&self.stage, Stage::Reversing(reversal) if reversal.suspends_provider())
     }
 
     /// A call goes out.
@@ -258,550 +279,26 @@ impl Payment {
     }
 
     /// [`Payment::expires_at`] has come: a refusal stands unconfirmed (A9, A11); a contested number is held
-    /// (A13).
+    /// (A13); a reversal is not proven for long (C10).
     pub fn on_due(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
-        match self.stage {
-            Stage::Confirming { row, until } if now.tick >= until => self.fail(Cause::Row(row), now, effects),
+        let context = self.context(now.tick, policy);
+        match &mut self.stage {
+            Stage::Confirming { row, until, .. } if now.tick >= *until => {
+                let row = *row;
+                self.fail(Cause::Row(row), now, effects);
+            }
             Stage::Contested { .. } if now.tick >= self.deadline => {
                 self.hold(Held::NumberTaken, now, policy, effects);
             }
+            Stage::Reversing(reversal) => effects.alarms.extend(reversal.alarms(&context)),
             Stage::Confirming { .. }
             | Stage::Contested { .. }
             | Stage::Waiting { .. }
             | Stage::Weighing { .. }
             | Stage::Held { .. }
-            | Stage::Reversing(_)
             | Stage::Looking { .. }
             | Stage::Settled => {}
         }
-    }
-
-    /// Table A: the pay request was answered or given up. `left_at` is `None` only if it is proven unsent.
-    pub fn on_pay(
-        &mut self,
-        left_at: Option<Tick>,
-        row: Row,
-        fact: PayFact,
-        now: Now,
-        policy: &Policy,
-        effects: &mut Effects,
-    ) {
-        if self.closed_at.replace(now.tick).is_some() {
-            return; // It was answered before: later word about the same request changes nothing.
-        }
-        if let Some(at) = left_at.filter(|at| *at < self.left_at) {
-            self.left(at, policy);
-        }
-        // G4: that the number is not ours must survive a crash, wherever the order stands.
-        if let PayFact::NumberTaken { ours_possible, .. } = &fact {
-            self.record.claim = if *ours_possible { Claim::Contested } else { Claim::Foreign };
-            effects.changed = true;
-            effects.alarms.push(Alarm::NumberTaken);
-        }
-        match &mut self.stage {
-            Stage::Waiting { suspect, .. } => match fact {
-                PayFact::Unsent => self.fail(Cause::Row(row), now, effects),
-                PayFact::Unclear => {}
-                PayFact::RefusedUnsigned => {
-                    *suspect = true;
-                    self.deadline = self.left_at.saturating_add(policy.reversal_guard_ms);
-                    effects.alarms.push(Alarm::UnsignedRefusal);
-                }
-                // Verified means the same number and amount; another amount would decide nothing (A5).
-                PayFact::Paid(paid) if Some(paid.amount) == self.record.amount => {
-                    self.pay(paid, Cause::Row(row), now, policy, effects);
-                }
-                PayFact::Paid(_) => {}
-                PayFact::InProgress => self.pending(effects),
-                PayFact::Refused(refusal) => {
-                    self.record.refusal = Some(Box::new(refusal));
-                    self.stage = Stage::Confirming { row, until: now.tick.saturating_add(policy.confirm_ms) };
-                }
-                PayFact::NumberTaken { refusal, .. } => {
-                    self.record.refusal = Some(Box::new(refusal));
-                    self.stage = Stage::Contested { row, unpaid: 0 };
-                }
-                PayFact::RefusedOutright(refusal) => {
-                    self.record.refusal = Some(Box::new(refusal));
-                    if row == Row::A15 {
-                        effects.alarms.push(Alarm::Misconfigured);
-                    }
-                    self.fail(Cause::Row(row), now, effects);
-                }
-            },
-            // Decided before the answer came: it changes nothing (G2), unless it proves that nothing was sent
-            // or that the number is another's.
-            Stage::Reversing(_) if self.record.state == State::Reversing => {
-                if matches!(fact, PayFact::NumberTaken { .. }) {
-                    self.hold(Held::NumberTaken, now, policy, effects);
-                } else {
-                    self.progress(Reversal::on_pay(&fact), now, policy, effects);
-                }
-            }
-            Stage::Reversing(_)
-            | Stage::Confirming { .. }
-            | Stage::Contested { .. }
-            | Stage::Weighing { .. }
-            | Stage::Held { .. }
-            | Stage::Looking { .. }
-            | Stage::Settled => {}
-        }
-    }
-
-    /// Table B: a query was answered or given up. `last` if the reversal was to follow it.
-    pub fn on_query(
-        &mut self,
-        last: bool,
-        row: Row,
-        fact: QueryFact,
-        now: Now,
-        policy: &Policy,
-        effects: &mut Effects,
-    ) {
-        match self.stage {
-            Stage::Waiting { .. } => self.on_polled(last, row, fact, now, policy, effects),
-            Stage::Confirming { row: refused, .. } => match fact {
-                QueryFact::Paid(paid) => self.pay_if_ours(paid, row, now, policy, effects),
-                QueryFact::Returned(paid) => self.weigh_if_ours(paid, now, policy, effects),
-                QueryFact::InProgress => {
-                    self.record.refusal = None;
-                    self.resume_waiting(now, policy, effects);
-                    self.pending(effects);
-                }
-                QueryFact::Unpaid
-                | QueryFact::UnknownState
-                | QueryFact::PayError
-                | QueryFact::Closed
-                | QueryFact::Revoked
-                | QueryFact::NotFound
-                | QueryFact::Unclear => self.fail(Cause::Row(refused), now, effects),
-            },
-            Stage::Contested { row: refused, unpaid } => {
-                self.on_contested(refused, unpaid, fact, now, policy, effects);
-            }
-            Stage::Held { rounds, unpaid, .. } => self.on_held(rounds, unpaid, fact, now, policy, effects),
-            Stage::Reversing(_) => {
-                // An order that we hold as paid is not absent because a query misses it.
-                let missed = self.record.state == State::Paid && fact == QueryFact::NotFound;
-                let fact = if missed { QueryFact::Unclear } else { fact };
-                let context = self.context(now.tick, policy);
-                if let Stage::Reversing(reversal) = &mut self.stage {
-                    let progress = reversal.on_query(&fact, &context);
-                    self.progress(progress, now, policy, effects);
-                }
-            }
-            Stage::Looking { .. } => self.on_looked(fact, now, policy, effects),
-            Stage::Weighing { .. } | Stage::Settled => {}
-        }
-    }
-
-    /// Table B for an order that is waited for.
-    fn on_polled(
-        &mut self,
-        last: bool,
-        row: Row,
-        fact: QueryFact,
-        now: Now,
-        policy: &Policy,
-        effects: &mut Effects,
-    ) {
-        let guard = self.left_at.saturating_add(policy.reversal_guard_ms);
-        let Stage::Waiting { absent, .. } = &mut self.stage else { return };
-        let shown = match fact {
-            QueryFact::Paid(paid) => return self.pay_if_ours(paid, row, now, policy, effects),
-            QueryFact::Returned(paid) => return self.weigh_if_ours(paid, now, policy, effects),
-            QueryFact::PayError => return self.reverse(Cause::Row(Row::B7), now, policy, effects),
-            QueryFact::Closed | QueryFact::Revoked => return self.fail(Cause::Row(Row::B8), now, effects),
-            QueryFact::NotFound if last => return self.reverse(Cause::Row(Row::B3), now, policy, effects),
-            QueryFact::NotFound => {
-                if now.tick >= guard {
-                    *absent = absent.saturating_add(1);
-                    if *absent >= 2 {
-                        self.reverse(Cause::Row(Row::B3), now, policy, effects);
-                    }
-                }
-                return;
-            }
-            QueryFact::InProgress => {
-                self.pending(effects);
-                true
-            }
-            QueryFact::Unpaid | QueryFact::UnknownState => true,
-            QueryFact::Unclear => false,
-        };
-        if shown && let Stage::Waiting { suspect, absent } = &mut self.stage {
-            *absent = 0;
-            if std::mem::take(suspect) {
-                self.deadline = self.left_at.saturating_add(policy.give_up_ms); // A3: as usual from here.
-            }
-        } else if let Stage::Waiting { suspect, .. } = &self.stage
-            && *suspect
-            && last
-        {
-            return self.reverse(Cause::Row(Row::A3), now, policy, effects);
-        }
-        if last && now.tick >= self.deadline {
-            self.reverse(Cause::Deadline, now, policy, effects);
-        }
-    }
-
-    /// A12, A13.
-    fn on_contested(
-        &mut self,
-        row: Row,
-        unpaid: u8,
-        fact: QueryFact,
-        now: Now,
-        policy: &Policy,
-        effects: &mut Effects,
-    ) {
-        let late = now.tick >= self.left_at.saturating_add(policy.reversal_guard_ms);
-        let unpaid = match fact {
-            QueryFact::Paid(paid) if self.is_ours(&paid, policy) => {
-                return self.pay(paid, Cause::Row(Row::B4), now, policy, effects);
-            }
-            QueryFact::Paid(_) | QueryFact::Returned(_) => {
-                return self.hold(Held::NumberTaken, now, policy, effects);
-            }
-            QueryFact::NotFound
-            | QueryFact::Unpaid
-            | QueryFact::PayError
-            | QueryFact::Closed
-            | QueryFact::Revoked => unpaid.saturating_add(1),
-            QueryFact::InProgress | QueryFact::UnknownState | QueryFact::Unclear => 0,
-        };
-        if unpaid >= 2 && late {
-            return self.fail(Cause::Row(row), now, effects);
-        }
-        self.stage = Stage::Contested { row, unpaid };
-        if now.tick >= self.deadline {
-            self.hold(Held::NumberTaken, now, policy, effects);
-        }
-    }
-
-    /// A held order ends by a verified query that its row decides.
-    fn on_held(
-        &mut self,
-        rounds: u32,
-        unpaid: u8,
-        fact: QueryFact,
-        now: Now,
-        policy: &Policy,
-        effects: &mut Effects,
-    ) {
-        let undecided = self.record.state.is_undecided();
-        let contested = self.record.claim != Claim::Ours;
-        let unpaid = match fact {
-            QueryFact::Paid(paid) if undecided && self.is_ours(&paid, policy) => {
-                return self.pay(paid, Cause::Row(Row::B4), now, policy, effects);
-            }
-            QueryFact::Closed | QueryFact::Revoked if !contested => {
-                return self.end_unpaid(Cause::Row(Row::B8), now, policy, effects);
-            }
-            QueryFact::NotFound
-            | QueryFact::Unpaid
-            | QueryFact::PayError
-            | QueryFact::Closed
-            | QueryFact::Revoked => unpaid.saturating_add(1),
-            QueryFact::Paid(_)
-            | QueryFact::Returned(_)
-            | QueryFact::InProgress
-            | QueryFact::UnknownState
-            | QueryFact::Unclear => 0,
-        };
-        if contested && unpaid >= 2 {
-            return self.end_unpaid(Cause::Row(Row::A13), now, policy, effects);
-        }
-        let pause = doubled(policy.held_pause_ms, rounds, policy.held_pause_max_ms);
-        self.stage =
-            Stage::Held { at: now.tick.saturating_add(pause), rounds: rounds.saturating_add(1), unpaid };
-    }
-
-    /// C9: an order that ended by absence is looked at again.
-    fn on_looked(&mut self, fact: QueryFact, now: Now, policy: &Policy, effects: &mut Effects) {
-        match fact {
-            QueryFact::Paid(paid)
-                if self.is_same_money(&paid, policy) && self.record.claim == Claim::Ours =>
-            {
-                effects.alarms.push(Alarm::LateSuccess);
-                self.repair(now, policy, effects);
-            }
-            QueryFact::Paid(_) => self.hold(Held::Differs, now, policy, effects),
-            QueryFact::Closed | QueryFact::Revoked | QueryFact::Returned(_) => {
-                self.record.looks_left = 0;
-                effects.changed = true;
-                self.stage = Stage::Settled;
-            }
-            QueryFact::NotFound => {
-                self.record.looks_left = self.record.looks_left.saturating_sub(1);
-                effects.changed = true;
-                self.look_again(now, policy);
-            }
-            // It has come to light after all and may still be paid: keep an eye on it.
-            QueryFact::Unpaid
-            | QueryFact::PayError
-            | QueryFact::InProgress
-            | QueryFact::UnknownState
-            | QueryFact::Unclear => {
-                self.stage = Stage::Looking { at: now.tick.saturating_add(policy.held_pause_ms) };
-            }
-        }
-    }
-
-    fn look_again(&mut self, now: Now, policy: &Policy) {
-        let [first, second] = policy.looks_ms;
-        self.stage = match self.record.looks_left {
-            0 => Stage::Settled,
-            1 => Stage::Looking { at: now.tick.saturating_add(second.saturating_sub(first)) },
-            _ => Stage::Looking { at: now.tick.saturating_add(first) },
-        };
-    }
-
-    /// Table C: a reversal was answered or given up.
-    pub fn on_reverse(&mut self, fact: ReverseFact, now: Now, policy: &Policy, effects: &mut Effects) {
-        let context = self.context(now.tick, policy);
-        let Stage::Reversing(reversal) = &mut self.stage else { return };
-        let progress = reversal.on_reverse(fact, &context);
-        effects.alarms.extend(reversal.alarm(&context));
-        self.progress(progress, now, policy, effects);
-    }
-
-    /// Tables B9, C1 and D: the refunds were listed, or not.
-    pub fn on_refunds(&mut self, fact: RefundsFact, now: Now, policy: &Policy, effects: &mut Effects) {
-        let context = self.context(now.tick, policy);
-        let (paid, rounds) = match &mut self.stage {
-            Stage::Reversing(reversal) => {
-                let progress = reversal.on_refunds(fact, &context);
-                return self.progress(progress, now, policy, effects);
-            }
-            Stage::Weighing { paid, rounds, .. } => (paid, rounds),
-            Stage::Waiting { .. }
-            | Stage::Confirming { .. }
-            | Stage::Contested { .. }
-            | Stage::Held { .. }
-            | Stage::Looking { .. }
-            | Stage::Settled => return,
-        };
-        match fact {
-            RefundsFact::Listed { returned_fen, .. } if returned_fen >= context.amount_fen => {
-                effects.alarms.push(Alarm::ReturnedUpstream);
-                self.record.refunded_fen = returned_fen;
-                self.fail(Cause::Row(Row::B9), now, effects);
-            }
-            RefundsFact::Listed { returned_fen, pending_fen, .. }
-                if returned_fen.saturating_add(pending_fen) < context.amount_fen =>
-            {
-                effects.alarms.push(Alarm::ReturnedUpstream);
-                self.record.refunded_fen = returned_fen.saturating_add(pending_fen);
-                let paid = paid.clone();
-                self.pay(paid, Cause::Row(Row::B9), now, policy, effects);
-            }
-            // All of it is on its way back, or the answer says nothing: ask again, also past the deadline.
-            RefundsFact::Listed { .. } | RefundsFact::None | RefundsFact::Unclear => {
-                let pause = doubled(policy.reversal_pause_ms, *rounds, policy.reversal_pause_max_ms);
-                let rounds = rounds.saturating_add(1);
-                let paid = paid.clone();
-                self.stage = Stage::Weighing { paid, at: now.tick.saturating_add(pause), rounds };
-            }
-        }
-    }
-
-    /// Table D: the repair refund was answered or given up.
-    pub fn on_refund(&mut self, fact: &RefundFact, now: Now, policy: &Policy, effects: &mut Effects) {
-        let context = self.context(now.tick, policy);
-        if let Stage::Reversing(reversal) = &mut self.stage {
-            let progress = reversal.on_refund(fact, &context);
-            self.progress(progress, now, policy, effects);
-        }
-    }
-
-    /// The till asks for a reversal. `false` if it can no longer be taken: older than seven days, or partly
-    /// refunded already. Source: wechatpay-v2 §4.6 no. 6.
-    pub fn on_reversal_asked(&mut self, now: Now, policy: &Policy, effects: &mut Effects) -> bool {
-        match self.stage {
-            Stage::Waiting { .. } => {
-                self.record.till_reversal = TillReversal::Asked;
-                self.reverse(Cause::Till, now, policy, effects);
-            }
-            // Not ours to reverse yet, or ever (A13): remembered, and done as soon as it may be.
-            Stage::Confirming { .. }
-            | Stage::Contested { .. }
-            | Stage::Weighing { .. }
-            | Stage::Held { .. } => {
-                if self.record.till_reversal == TillReversal::None {
-                    self.record.till_reversal = TillReversal::Asked;
-                    effects.changed = true;
-                }
-            }
-            Stage::Reversing(_) | Stage::Looking { .. } => {}
-            Stage::Settled => match (self.record.state, self.record.till_reversal) {
-                (State::Paid, TillReversal::None) => {
-                    let age = now.wall.0.saturating_sub(self.record.accepted_at.0);
-                    let window = i64::try_from(policy.reversal_window_ms).unwrap_or(i64::MAX);
-                    if age >= window || self.record.refunded_fen > 0 {
-                        return false;
-                    }
-                    self.record.till_reversal = TillReversal::Asked;
-                    effects.changed = true;
-                    self.start_reversal(now, policy);
-                }
-                (State::Failed, TillReversal::None | TillReversal::Asked) => {
-                    self.record.till_reversal = TillReversal::Done;
-                    effects.changed = true;
-                }
-                (
-                    State::Paid
-                    | State::Failed
-                    | State::Reversed
-                    | State::Accepted
-                    | State::Pending
-                    | State::Reversing,
-                    TillReversal::None | TillReversal::Asked | TillReversal::Done,
-                ) => {}
-            },
-        }
-        true
-    }
-
-    // Decisions. Each changes the record once; the shard's conditional write makes it the only one (INV-07).
-
-    /// B4, B5.
-    fn pay_if_ours(&mut self, paid: Box<Paid>, row: Row, now: Now, policy: &Policy, effects: &mut Effects) {
-        if self.is_same_money(&paid, policy) {
-            self.pay(paid, Cause::Row(row), now, policy, effects);
-        } else {
-            self.hold(Held::Differs, now, policy, effects);
-        }
-    }
-
-    /// B9, B5.
-    fn weigh_if_ours(&mut self, paid: Box<Paid>, now: Now, policy: &Policy, effects: &mut Effects) {
-        if self.is_same_money(&paid, policy) {
-            self.stage = Stage::Weighing { paid, at: now.tick, rounds: 0 };
-        } else {
-            self.hold(Held::Differs, now, policy, effects);
-        }
-    }
-
-    fn pay(&mut self, paid: Box<Paid>, cause: Cause, now: Now, policy: &Policy, effects: &mut Effects) {
-        self.record.paid = Some(paid);
-        self.record.refusal = None;
-        self.decide(State::Paid, cause, now, effects);
-        self.stage = Stage::Settled;
-        if self.record.till_reversal == TillReversal::Asked {
-            self.start_reversal(now, policy);
-        }
-    }
-
-    fn fail(&mut self, cause: Cause, now: Now, effects: &mut Effects) {
-        self.decide(State::Failed, cause, now, effects);
-        if self.record.till_reversal == TillReversal::Asked {
-            self.record.till_reversal = TillReversal::Done;
-        }
-        self.stage = Stage::Settled;
-    }
-
-    fn reverse(&mut self, cause: Cause, now: Now, policy: &Policy, effects: &mut Effects) {
-        self.decide(State::Reversing, cause, now, effects);
-        self.start_reversal(now, policy);
-    }
-
-    fn start_reversal(&mut self, now: Now, policy: &Policy) {
-        self.stage = Stage::Reversing(Box::new(Reversal::new(&self.context(now.tick, policy))));
-    }
-
-    fn decide(&mut self, state: State, cause: Cause, now: Now, effects: &mut Effects) {
-        self.change(state, effects);
-        self.record.cause = Some(cause);
-        self.record.held = None;
-        self.record.decided_at = Some(now.wall);
-    }
-
-    fn change(&mut self, state: State, effects: &mut Effects) {
-        assert!(self.record.state.may_become(state), "{:?} never becomes {state:?}", self.record.state);
-        self.record.state = state;
-        effects.changed = true;
-    }
-
-    fn pending(&mut self, effects: &mut Effects) {
-        if self.record.state == State::Accepted {
-            self.change(State::Pending, effects);
-        }
-    }
-
-    /// Back to polling after a refusal that a query did not confirm.
-    fn resume_waiting(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
-        self.stage = Stage::Waiting { suspect: false, absent: 0 };
-        if self.record.till_reversal == TillReversal::Asked {
-            self.reverse(Cause::Till, now, policy, effects);
-        }
-    }
-
-    fn hold(&mut self, held: Held, now: Now, policy: &Policy, effects: &mut Effects) {
-        self.record.held = Some(held);
-        effects.changed = true;
-        effects.alarms.push(Alarm::Held(held));
-        let at = now.tick.saturating_add(policy.held_pause_ms);
-        self.stage = Stage::Held { at, rounds: 1, unpaid: 0 };
-    }
-
-    /// A held order turns out to hold no money.
-    fn end_unpaid(&mut self, cause: Cause, now: Now, policy: &Policy, effects: &mut Effects) {
-        match self.record.state {
-            State::Accepted | State::Pending => self.fail(cause, now, effects),
-            State::Reversing => self.proven(Row::B8, now, policy, effects),
-            State::Reversed => {
-                self.record.held = None;
-                self.record.looks_left = 0;
-                effects.changed = true;
-                self.stage = Stage::Settled;
-            }
-            State::Paid | State::Failed => {}
-        }
-    }
-
-    fn progress(&mut self, progress: Progress, now: Now, policy: &Policy, effects: &mut Effects) {
-        match progress {
-            Progress::Going => {}
-            Progress::Proven(row) => self.proven(row, now, policy, effects),
-            Progress::StartRepair => self.repair(now, policy, effects),
-            // The loop itself goes on slowly; the order is on the operator's list.
-            Progress::Held(held) if self.record.held == Some(held) => {}
-            Progress::Held(held) => {
-                self.record.held = Some(held);
-                effects.changed = true;
-                effects.alarms.push(Alarm::Held(held));
-            }
-        }
-    }
-
-    fn proven(&mut self, row: Row, now: Now, policy: &Policy, effects: &mut Effects) {
-        self.record.proof = Some(row);
-        self.record.held = None;
-        effects.changed = true;
-        if self.record.till_reversal == TillReversal::Asked {
-            self.record.till_reversal = TillReversal::Done;
-        }
-        self.stage = Stage::Settled;
-        match self.record.state {
-            State::Paid | State::Failed => {}
-            State::Reversed => self.record.looks_left = 0,
-            State::Accepted | State::Pending | State::Reversing => {
-                self.change(State::Reversed, effects);
-                if row == Row::C9 {
-                    self.record.looks_left = 2;
-                    self.look_again(now, policy);
-                }
-            }
-        }
-    }
-
-    /// C6, C7, G5: from here no reversal any more, and the refund's number is durable before it is sent.
-    fn repair(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
-        self.record.repair = true;
-        effects.changed = true;
-        effects.alarms.push(Alarm::RepairRefund);
-        self.stage = Stage::Reversing(Box::new(Reversal::repairing(&self.context(now.tick, policy))));
     }
 
     fn context<'a>(&self, now: Tick, policy: &'a Policy) -> Context<'a> {
@@ -810,6 +307,7 @@ impl Payment {
             now,
             left_at: self.left_at,
             closed_at: self.closed_at,
+            asked_at: self.asked_at.unwrap_or(Tick::ZERO),
             amount_fen: self.record.amount.map_or(0, Fen::get),
         }
     }

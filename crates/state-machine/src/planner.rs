@@ -3,7 +3,8 @@
 //! Micropay has no notification, so every pending payment must be asked about, and every provider id has
 //! quotas. A budget is a limit on *any* sliding second: a call is granted only if the call `limit` grants ago
 //! is more than a second old. The last query before a reversal takes room for both at once, so that nothing
-//! can come between them. Source: DESIGN §3.
+//! can come between them. Where the wallet says that we ask too often, the limit halves and grows back by
+//! itself (AIMD). Source: DESIGN §3.
 
 use std::collections::VecDeque;
 
@@ -15,6 +16,10 @@ use crate::shard::{Call, OrderRef};
 /// The window of a budget: a second, and what a network may compress it by.
 const WINDOW_MS: u64 = 1_050;
 
+/// New payments are not taken while what accepted ones must still do (last queries, reversals, proofs) would
+/// fill the budget for longer than this many seconds (INV-23).
+const BACKLOG_SECONDS_MAX: u32 = 10;
+
 /// Calls allowed in any sliding second, per provider id. Source: DESIGN §3 (quotas are published elsewhere:
 /// configuration, never a constant).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +30,8 @@ pub struct Quota {
     pub query: u32,
     /// Reversals and refunds.
     pub reverse: u32,
-    /// Calls under way at once, pay requests apart: slower answers mean fewer calls (NU-11).
+    /// Calls under way at once, pay requests apart: slower answers mean fewer calls, and no new payments while
+    /// there is no room (NU-11).
     pub calls_max: u32,
 }
 
@@ -47,7 +53,11 @@ pub enum Urgency {
 /// A limit on any sliding second.
 #[derive(Debug)]
 struct Budget {
+    /// The present limit, 1 to `limit_max`.
     limit: u32,
+    limit_max: u32,
+    /// When the limit was last changed.
+    changed: Tick,
     /// When the granted calls of the last window went out, oldest first.
     granted: VecDeque<Tick>,
     /// Room held for calls that are certain to come.
@@ -56,11 +66,28 @@ struct Budget {
 
 impl Budget {
     fn new(limit: u32) -> Self {
-        Self { limit, granted: VecDeque::new(), reserved: 0 }
+        let (granted, changed) = (VecDeque::new(), Tick::ZERO);
+        Self { limit, limit_max: limit, changed, granted, reserved: 0 }
+    }
+
+    /// The wallet said that this was too often: half from here, once per window.
+    fn throttle(&mut self, now: Tick) {
+        if self.limit == self.limit_max || now.ms_since(self.changed) >= WINDOW_MS {
+            self.limit = (self.limit / 2).max(1).min(self.limit_max);
+            self.changed = now;
+        }
     }
 
     /// How many more calls may go out at `now`.
     fn room(&mut self, now: Tick) -> u32 {
+        let quiet = now.ms_since(self.changed) / WINDOW_MS;
+        if self.limit < self.limit_max && quiet > 0 {
+            // A twentieth more for each window without complaint.
+            let step = u64::from((self.limit_max / 20).max(1)).saturating_mul(quiet);
+            let grown = u64::from(self.limit).saturating_add(step);
+            self.limit = u32::try_from(grown).unwrap_or(u32::MAX).min(self.limit_max);
+            self.changed = now;
+        }
         while self.granted.front().is_some_and(|at| now.ms_since(*at) >= WINDOW_MS) {
             self.granted.pop_front();
         }
@@ -72,11 +99,30 @@ impl Budget {
         self.granted.push_back(now);
     }
 
-    /// When the oldest call leaves the window, if there is no room before.
+    /// Holds room for a call that is certain to come.
+    const fn reserve(&mut self) {
+        self.reserved = self.reserved.saturating_add(1);
+    }
+
+    /// Gives reserved room back.
+    const fn release(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
+    }
+
+    /// Turns reserved room into a call.
+    fn use_reserved(&mut self, now: Tick) {
+        self.release();
+        self.take(now);
+    }
+
+    /// When the oldest call leaves the window, or the limit grows, if there is no room before.
     fn frees_at(&self) -> Option<Tick> {
         let used = u32::try_from(self.granted.len()).unwrap_or(u32::MAX).saturating_add(self.reserved);
-        let oldest = self.granted.front().filter(|_| used >= self.limit);
-        oldest.map(|at| at.saturating_add(WINDOW_MS))
+        if used < self.limit {
+            return None;
+        }
+        let grows = (self.limit < self.limit_max).then_some(&self.changed);
+        self.granted.front().into_iter().chain(grows).map(|at| at.saturating_add(WINDOW_MS)).min()
     }
 }
 
@@ -120,6 +166,17 @@ impl Account {
             reversals: VecDeque::new(),
         }
     }
+
+    /// Whether accepted payments need all the room there is: as many calls are under way as may be, or what is
+    /// queued to decide or prove would fill its budget for many seconds.
+    fn is_crowded(&self) -> bool {
+        let over = |queued: usize, budget: &Budget| {
+            queued > budget.limit.saturating_mul(BACKLOG_SECONDS_MAX) as usize
+        };
+        self.under_way >= self.calls_max
+            || over(self.pairs.len().saturating_add(self.reversals.len()), &self.reverse)
+            || over(self.deciding.len(), &self.query)
+    }
 }
 
 /// The planner of one shard.
@@ -149,14 +206,34 @@ impl Planner {
         &mut self.accounts[place]
     }
 
-    /// Takes room for one pay request, if there is some.
-    pub fn take_pay(&mut self, provider: ProviderId, now: Tick) -> bool {
-        let pay = &mut self.account(provider).pay;
-        let granted = pay.room(now) > 0;
+    /// Reserves room for one pay request, if there is some, and if what earlier payments must still do does
+    /// not need it (INV-23). [`Planner::use_pay`] or [`Planner::release_pay`] follows.
+    pub fn reserve_pay(&mut self, provider: ProviderId, now: Tick) -> bool {
+        let account = self.account(provider);
+        let granted = !account.is_crowded() && account.pay.room(now) > 0;
         if granted {
-            pay.take(now);
+            account.pay.reserve();
         }
         granted
+    }
+
+    /// Turns reserved room into a pay request that leaves at `now`.
+    pub fn use_pay(&mut self, provider: ProviderId, now: Tick) {
+        self.account(provider).pay.use_reserved(now);
+    }
+
+    /// Gives back the room of a pay request that will not be sent.
+    pub fn release_pay(&mut self, provider: ProviderId) {
+        self.account(provider).pay.release();
+    }
+
+    /// The wallet said that `call` came too often: its budget shrinks for a while (B1, UB-19).
+    pub fn throttled(&mut self, provider: ProviderId, call: Call, now: Tick) {
+        let account = self.account(provider);
+        match call {
+            Call::Query | Call::LastQuery | Call::RefundQuery => account.query.throttle(now),
+            Call::Reverse | Call::Refund => account.reverse.throttle(now),
+        }
     }
 
     /// Queues a call that is due.
@@ -198,7 +275,9 @@ impl Planner {
             let decides = first_wanted(deciding);
             // A pair without room for its reversal waits: the deadline slips, the budget does not.
             let pair = (decides.is_none() && reverse.room(now) > 0).then(|| first_wanted(pairs)).flatten();
-            reverse.reserved = reverse.reserved.saturating_add(u32::from(pair.is_some()));
+            if pair.is_some() {
+                reverse.reserve();
+            }
             if let Some(next) = decides.or(pair).or_else(|| first_wanted(asking)) {
                 query.take(now);
                 account.under_way = account.under_way.saturating_add(1);
@@ -216,20 +295,18 @@ impl Planner {
 
     /// Gives back the room that a last query reserved: its reversal is not needed.
     pub fn release(&mut self, provider: ProviderId) {
-        let reverse = &mut self.account(provider).reverse;
-        reverse.reserved = reverse.reserved.saturating_sub(1);
+        self.account(provider).reverse.release();
     }
 
     /// Turns the room that a last query reserved into its reversal, at `now`.
     pub fn use_reserved(&mut self, provider: ProviderId, now: Tick) {
         let account = self.account(provider);
-        account.reverse.reserved = account.reverse.reserved.saturating_sub(1);
-        account.reverse.take(now);
+        account.reverse.use_reserved(now);
         account.under_way = account.under_way.saturating_add(1);
     }
 
     /// When room may appear for a call that waits; `None` while nothing waits, or while only answers can
-    /// make room.
+    /// make room. Later than the present once [`Planner::grant`] has said `None` at it.
     #[must_use]
     pub fn next_room(&self) -> Option<Tick> {
         let frees = |account: &Account| {

@@ -288,8 +288,8 @@ pub struct Record {
     pub till_reversal: TillReversal,
     /// Whether the repair refund may have been sent; from then on no reversal any more.
     pub repair: bool,
-    /// How often a REVERSED order is still to be looked at (C9): 5 min, 1 h. A repair refund that a look
-    /// started keeps it above 0 until the refund is proven.
+    /// How often an order that ended without money is still to be looked at (C9: 5 min, 1 h; G5). What a look
+    /// found (a repair refund, an order that is held) keeps it above 0 until that is over.
     pub looks_left: u8,
 }
 
@@ -300,8 +300,7 @@ impl Record {
         match self.state {
             State::Accepted | State::Pending | State::Reversing => true,
             State::Paid => matches!(self.till_reversal, TillReversal::Asked),
-            State::Reversed => self.looks_left > 0,
-            State::Failed => false,
+            State::Reversed | State::Failed => self.looks_left > 0,
         }
     }
 

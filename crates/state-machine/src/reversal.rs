@@ -22,6 +22,8 @@ pub struct Context<'a> {
     pub left_at: Tick,
     /// When the pay request's connection was closed or answered; `None` while it is open.
     pub closed_at: Option<Tick>,
+    /// When the query that is being answered was asked: an answer tells of no later moment.
+    pub asked_at: Tick,
     /// The whole amount, fen.
     pub amount_fen: u64,
 }
@@ -61,6 +63,8 @@ pub struct Reversal {
     /// Reversals answered or given up.
     attempts: u32,
     last: Option<ReverseFact>,
+    /// Whether a verified answer said done.
+    done: bool,
     /// Whether a verified answer said done or absent.
     answered: bool,
     /// The first not-found after that, with no other word since.
@@ -68,13 +72,15 @@ pub struct Reversal {
     /// Refused reversals (C7) in a row, and when they began.
     refused: u32,
     refused_since: Tick,
-    /// Certificate faults (C8) in a row.
-    certificate_faults: u32,
+    refused_untold: bool,
     expired: bool,
+    /// Held: it asks, and neither reverses nor refunds.
+    holding: bool,
+    /// Slow questions asked, where reversing is over.
+    slow_rounds: u32,
     /// Rounds of the repair refund.
     refund_rounds: u32,
     refund_refused: bool,
-    refund_sent_at: Tick,
     slow_told: bool,
     stuck_told: bool,
 }
@@ -90,30 +96,45 @@ impl Reversal {
             started: context.now,
             attempts: 0,
             last: None,
+            done: false,
             answered: false,
             absent_since: None,
             refused: 0,
             refused_since: context.now,
-            certificate_faults: 0,
+            refused_untold: false,
             expired: false,
+            holding: false,
+            slow_rounds: 0,
             refund_rounds: 0,
             refund_refused: false,
-            refund_sent_at: Tick::ZERO,
             slow_told: false,
             stuck_told: false,
         }
     }
 
-    /// Starts, or resumes after a restart, at the repair refund: it is sent under its one number (D2).
+    /// Starts at the repair refund.
     #[must_use]
     pub fn repairing(context: &Context<'_>) -> Self {
         Self { turn: Turn::Refund, at: context.now, ..Self::new(context) }
     }
 
-    /// Resumes a held loop after a restart: it asks first, and reverses only if that is called for.
+    /// Resumes a repair refund after a restart: it may have been sent a moment ago, so it is asked for first,
+    /// and sent again, under its one number, only if it is not there (D5, D10). `failed` if it was given up.
+    #[must_use]
+    pub fn resuming_repair(context: &Context<'_>, failed: bool) -> Self {
+        Self { turn: Turn::RefundQuery, at: context.now, refund_refused: failed, ..Self::new(context) }
+    }
+
+    /// Resumes a held loop after a restart: it only asks.
     #[must_use]
     pub fn asking(context: &Context<'_>) -> Self {
-        Self { turn: Turn::Query, at: context.now, ..Self::new(context) }
+        Self { turn: Turn::Query, at: context.now, holding: true, ..Self::new(context) }
+    }
+
+    /// Adds up the refunds of an order that is reversed already: it only asks (G5).
+    #[must_use]
+    pub fn weighing(context: &Context<'_>) -> Self {
+        Self { turn: Turn::Weigh, at: context.now, holding: true, ..Self::new(context) }
     }
 
     /// The next call and when it is due.
@@ -147,6 +168,20 @@ impl Reversal {
         context.now.saturating_add(doubled(policy.reversal_pause_ms, times, policy.reversal_pause_max_ms))
     }
 
+    /// When to ask again where there is nothing to do but to ask.
+    fn slow_pause(&mut self, context: &Context<'_>) -> Tick {
+        let policy = context.policy;
+        let pause = doubled(policy.held_pause_ms, self.slow_rounds, policy.held_pause_max_ms);
+        self.slow_rounds = self.slow_rounds.saturating_add(1);
+        context.now.saturating_add(pause)
+    }
+
+    /// C5 keeps its pace while a dialog can be open; a wallet that says so for ten minutes gets the usual pauses.
+    fn in_dialog(&self, context: &Context<'_>) -> bool {
+        matches!(self.last, Some(ReverseFact::InProgress))
+            && context.now.ms_since(self.started) < context.policy.slow_ms
+    }
+
     /// Takes the answer to a reversal (table C). None of them is proof.
     pub fn on_reverse(&mut self, fact: ReverseFact, context: &Context<'_>) -> Progress {
         let now = context.now;
@@ -155,25 +190,25 @@ impl Reversal {
         if !matches!(fact, ReverseFact::Refused | ReverseFact::Unclear) {
             self.refused = 0;
         }
-        if !matches!(fact, ReverseFact::NoCertificate) {
-            self.certificate_faults = 0;
-        }
         match fact {
             // C1, C9: what it did is for a query to show.
             ReverseFact::Done | ReverseFact::Absent => {
                 self.answered = true;
+                self.done |= matches!(fact, ReverseFact::Done);
                 self.then(Turn::Query, now)
             }
             // C4.
             ReverseFact::SystemError => self.then(Turn::Query, now),
-            // C2, C3: the query after the pause may end it before the same call goes out again.
-            ReverseFact::CallAgain | ReverseFact::Unclear => {
+            // C2, C3, C8: the query after the pause may end it before the same call goes out again.
+            ReverseFact::CallAgain | ReverseFact::Unclear | ReverseFact::NoCertificate => {
                 let at = self.pause(context);
                 self.then(Turn::Query, at)
             }
             // C5: the dialog must end first.
             ReverseFact::InProgress => {
-                self.then(Turn::Query, now.saturating_add(context.policy.dialog_query_ms))
+                let dialog = now.saturating_add(context.policy.dialog_query_ms);
+                let at = if self.in_dialog(context) { dialog } else { self.pause(context) };
+                self.then(Turn::Query, at)
             }
             // C6.
             ReverseFact::Expired => {
@@ -184,57 +219,89 @@ impl Reversal {
             ReverseFact::Refused => {
                 if self.refused == 0 {
                     self.refused_since = now;
+                    self.refused_untold = true;
                 }
                 self.refused = self.refused.saturating_add(1);
                 self.then(Turn::Query, now)
             }
-            // C8.
-            ReverseFact::NoCertificate => {
-                self.certificate_faults = self.certificate_faults.saturating_add(1);
-                let at = self.pause(context);
-                self.then(Turn::Query, at)
-            }
         }
     }
 
-    /// Takes the answer to a query made by this loop.
+    /// Takes the answer to a query.
     pub fn on_query(&mut self, fact: &QueryFact, context: &Context<'_>) -> Progress {
         let now = context.now;
         if now.ms_since(context.left_at) >= context.policy.reversal_window_ms {
             self.expired = true; // C10: after seven days as C6.
         }
-        if !matches!(fact, QueryFact::NotFound | QueryFact::Unclear) {
-            self.absent_since = None;
-        }
         match fact {
-            QueryFact::Closed | QueryFact::Revoked => Progress::Proven(Row::B8),
-            QueryFact::Returned(_) => self.then(Turn::Weigh, now),
-            QueryFact::Paid(_) if self.repair_is_due(context) => Progress::StartRepair,
-            // C6: what cannot be paid any more keeps no money.
-            QueryFact::Unpaid | QueryFact::PayError if self.expired => Progress::Proven(Row::C6),
-            QueryFact::NotFound => self.on_absent(context),
-            QueryFact::Paid(_)
+            QueryFact::Closed | QueryFact::Revoked => return Progress::Proven(Row::B8),
+            QueryFact::Returned(_) => {
+                self.absent_since = None;
+                return self.then(Turn::Weigh, now);
+            }
+            QueryFact::NotFound
+            | QueryFact::Unclear
+            | QueryFact::Paid(_)
             | QueryFact::Unpaid
             | QueryFact::PayError
             | QueryFact::InProgress
-            | QueryFact::UnknownState
-            | QueryFact::Unclear => self.again(context),
+            | QueryFact::UnknownState => {}
         }
+        // A query that was under way before the reversal may prove the end; it does not set the pace.
+        if self.turn != Turn::Query {
+            return Progress::Going;
+        }
+        match fact {
+            QueryFact::NotFound => return self.on_absent(context),
+            QueryFact::Unclear => return self.again(context),
+            QueryFact::Paid(_) if self.repair_is_due(context) => return Progress::StartRepair,
+            // C6: what cannot be paid any more keeps no money.
+            QueryFact::Unpaid | QueryFact::PayError if self.expired && !self.holding => {
+                return Progress::Proven(Row::C6);
+            }
+            QueryFact::Closed
+            | QueryFact::Revoked
+            | QueryFact::Returned(_)
+            | QueryFact::Paid(_)
+            | QueryFact::Unpaid
+            | QueryFact::PayError
+            | QueryFact::InProgress
+            | QueryFact::UnknownState => {}
+        }
+        self.absent_since = None;
+        self.again(context)
+    }
+
+    /// From here it only asks: what the wallet shows is not the order's own money.
+    pub fn hold(&mut self, context: &Context<'_>) {
+        self.holding = true;
+        self.again(context);
     }
 
     /// C6, C7: when a reversal cannot do it any more.
     fn repair_is_due(&self, context: &Context<'_>) -> bool {
         let refused_for = context.now.ms_since(self.refused_since);
-        self.expired || (self.refused >= 3 && refused_for >= context.policy.refused_ms)
+        let refused = self.refused >= 3 && refused_for >= context.policy.refused_ms;
+        !self.holding && (self.expired || refused)
     }
 
     /// Reverses again after the pause; asks again instead where reversing is over.
     fn again(&mut self, context: &Context<'_>) -> Progress {
-        let dialog = context.policy.dialog_query_ms;
+        if self.expired || self.holding {
+            let at = self.slow_pause(context);
+            return self.then(Turn::Query, at);
+        }
         let at = match self.last {
-            Some(ReverseFact::InProgress) => context.now.saturating_add(dialog),
+            Some(ReverseFact::InProgress) if self.in_dialog(context) => {
+                context.now.saturating_add(context.policy.dialog_query_ms)
+            }
             // The pause is over: it came before the query.
-            Some(ReverseFact::CallAgain | ReverseFact::Unclear | ReverseFact::NoCertificate) => context.now,
+            Some(
+                ReverseFact::CallAgain
+                | ReverseFact::Unclear
+                | ReverseFact::NoCertificate
+                | ReverseFact::InProgress,
+            ) => context.now,
             Some(
                 ReverseFact::Done
                 | ReverseFact::Absent
@@ -244,26 +311,25 @@ impl Reversal {
             )
             | None => self.pause(context),
         };
-        let turn = if self.expired { Turn::Query } else { Turn::Reverse };
         // Never twice at one moment, whatever the order of answers.
-        self.then(turn, at.max(context.now.saturating_add(1)))
+        self.then(Turn::Reverse, at.max(context.now.saturating_add(1)))
     }
 
     /// C9: two not-founds 30 s apart, the last 60 s after the pay connection was closed, and a verified answer
     /// to a reversal before them.
     fn on_absent(&mut self, context: &Context<'_>) -> Progress {
-        let Context { policy, now, closed_at, .. } = *context;
+        let Context { policy, now, closed_at, asked_at, .. } = *context;
         let (true, Some(closed_at)) = (self.answered, closed_at) else { return self.again(context) };
         let since = *self.absent_since.get_or_insert(now);
         let proven_at = since
             .saturating_add(policy.absent_apart_ms)
             .max(closed_at.saturating_add(policy.absent_grace_ms));
-        if now >= proven_at {
+        if asked_at >= proven_at {
             return Progress::Proven(Row::C9);
         }
         self.again(context);
         if self.at > proven_at {
-            self.then(Turn::Query, proven_at);
+            self.then(Turn::Query, proven_at.max(now));
         }
         Progress::Going
     }
@@ -276,21 +342,24 @@ impl Reversal {
         }
     }
 
-    /// C1, REFUND: the full sum, or no refund at all, proves that the reversal took effect.
+    /// C1, REFUND: the full sum, or no refund at all after a reversal that said done, proves that the reversal
+    /// took effect.
     fn on_weighed(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
-        let slowly = context.now.saturating_add(context.policy.held_pause_ms);
         match fact {
             RefundsFact::Listed { returned_fen, .. } if returned_fen >= context.amount_fen => {
                 Progress::Proven(Row::C1)
             }
-            RefundsFact::None if self.answered => Progress::Proven(Row::C1),
+            RefundsFact::None if self.done => Progress::Proven(Row::C1),
             RefundsFact::Listed { returned_fen, pending_fen, .. }
                 if returned_fen.saturating_add(pending_fen) < context.amount_fen =>
             {
-                self.then(Turn::Query, slowly);
+                self.hold(context);
                 Progress::Held(Held::PartlyReturned)
             }
-            RefundsFact::Listed { .. } => self.then(Turn::Query, slowly),
+            RefundsFact::Listed { .. } => {
+                let at = self.slow_pause(context);
+                self.then(Turn::Query, at)
+            }
             RefundsFact::None | RefundsFact::Unclear => self.again(context),
         }
     }
@@ -298,32 +367,33 @@ impl Reversal {
     /// Takes the answer to the repair refund (D1–D5).
     pub fn on_refund(&mut self, fact: &RefundFact, context: &Context<'_>) -> Progress {
         let policy = context.policy;
-        self.refund_sent_at = context.now;
-        let pause = context.now.saturating_add(self.refund_pause(policy));
-        self.refund_refused = false;
+        self.refund_refused = matches!(fact, RefundFact::Refused(_));
         match fact {
             RefundFact::Accepted => {
                 self.then(Turn::RefundQuery, context.now.saturating_add(policy.refund_query_ms))
             }
             RefundFact::Unclear | RefundFact::NotEnough | RefundFact::Throttled => {
-                self.then(Turn::Refund, pause)
+                let at = self.refund_pause(context);
+                self.then(Turn::Refund, at)
             }
             RefundFact::Refused(_) => {
-                self.refund_refused = true;
-                self.then(Turn::RefundQuery, pause)
+                let at = self.refund_pause(context);
+                self.then(Turn::RefundQuery, at)
             }
         }
     }
 
-    fn refund_pause(&mut self, policy: &Policy) -> u64 {
+    /// At least a minute, and longer each time.
+    fn refund_pause(&mut self, context: &Context<'_>) -> Tick {
+        let policy = context.policy;
         let pause = doubled(policy.refund_pause_ms, self.refund_rounds, policy.reversal_pause_max_ms);
         self.refund_rounds = self.refund_rounds.saturating_add(1);
-        pause
+        context.now.saturating_add(pause)
     }
 
     /// D6–D10.
     fn on_repair_listed(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
-        let next = context.now.saturating_add(self.refund_pause(context.policy));
+        let next = self.refund_pause(context);
         let (ours, returned_fen) = match fact {
             RefundsFact::Unclear => return self.then(Turn::RefundQuery, next),
             RefundsFact::None => (None, 0),
@@ -365,26 +435,28 @@ impl Reversal {
         }
     }
 
-    /// What the operator must hear of, each once: refusals, certificate faults, ten minutes, a day (C7, C8,
-    /// C10).
-    pub fn alarm(&mut self, context: &Context<'_>) -> Option<Alarm> {
+    /// What the operator must hear of, each once: a refusal, ten minutes without proof, a day (C7, C10).
+    pub fn alarms(&mut self, context: &Context<'_>) -> Vec<Alarm> {
         let running = context.now.ms_since(self.started);
-        if running >= context.policy.stuck_ms && !self.stuck_told {
-            self.stuck_told = true;
-            return Some(Alarm::ReversalStuck);
-        }
-        if running >= context.policy.slow_ms && !self.slow_told {
-            self.slow_told = true;
-            return Some(Alarm::ReversalSlow);
-        }
-        (self.refused == 1 || self.certificate_faults == 3).then_some(Alarm::ReversalRefused)
+        let slow = running >= context.policy.slow_ms && !std::mem::replace(&mut self.slow_told, true);
+        let stuck = running >= context.policy.stuck_ms && !std::mem::replace(&mut self.stuck_told, true);
+        let refused = std::mem::take(&mut self.refused_untold);
+        [(refused, Alarm::ReversalRefused), (slow, Alarm::ReversalSlow), (stuck, Alarm::ReversalStuck)]
+            .into_iter()
+            .filter_map(|(due, alarm)| due.then_some(alarm))
+            .collect()
     }
 
-    /// Whether our certificate was refused three times in a row (C8): no new payments for this provider until
-    /// a reversal gets through.
+    /// When the next of them is due, whether or not an answer comes.
     #[must_use]
-    pub const fn suspends_provider(&self) -> bool {
-        self.certificate_faults >= 3
+    pub const fn alarm_at(&self, policy: &Policy) -> Option<Tick> {
+        if !self.slow_told {
+            Some(self.started.saturating_add(policy.slow_ms))
+        } else if !self.stuck_told {
+            Some(self.started.saturating_add(policy.stuck_ms))
+        } else {
+            None
+        }
     }
 }
 

@@ -7,13 +7,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use protocol::fact::RefundFact;
 use timer_wheel::{Handle, Tick, Wheel};
 
 use crate::key::{BootId, MerchantId, Now, OrderKey, ProviderId};
 use crate::payment::{Effects, Next, Payment};
-use crate::planner::{Planner, Quota};
+use crate::planner::{Planner, Quota, Urgency};
 use crate::policy::Policy;
-use crate::record::{Record, State};
+use crate::record::Record;
 
 mod admission;
 mod commit;
@@ -59,16 +60,17 @@ struct Entry {
     undurable: u32,
     timer: Option<Handle>,
     /// The call that waits in the planner.
-    queued: Option<Call>,
+    queued: Option<(Call, Urgency)>,
     /// The call that was sent and not answered.
     under_way: Option<(u32, Call)>,
     calls: u32,
     /// Whether a last query holds room for the reversal.
     reserved: bool,
     waiters: Vec<Waiter>,
-    /// Whether the first record is durable. Before, nobody is answered: the number may turn out to be known.
-    born: bool,
-    /// The request that made the payment, until its pay request is sent or discarded.
+    /// The newest durable version. While there is none nobody is answered: the number may turn out to be known.
+    durable: Option<Arc<Record>>,
+    /// The request that made the payment, until its pay request is sent or discarded. It holds room in the pay
+    /// quota.
     pay_ticket: Option<Ticket>,
 }
 
@@ -111,14 +113,14 @@ impl Shard {
         }
     }
 
-    /// Takes up an open order after a restart. Call it for each before the first [`Shard::step`]; recovered
+    /// Takes up an open order after a restart. Call it for each, then [`Shard::step`] at once; recovered
     /// orders are taken even over `orders_max`, since what was accepted is finished.
     pub fn recover(&mut self, record: Record, now: Now) {
         let key = record.key;
         let payment = Payment::recover(record, now, self.config.boot, &self.config.policy);
         let order = self.insert(key, payment);
         if let Some(entry) = self.orders.get_mut(order) {
-            entry.undurable = 0;
+            entry.durable = Some(Arc::clone(&entry.latest));
             self.released.push_back(Action::Publish { order, record: Arc::clone(&entry.latest) });
         }
         self.schedule(order, now.tick);
@@ -189,13 +191,17 @@ impl Shard {
                 }
             }
             Input::PayReply { order, left_at, row, fact } => {
+                let first = self.orders.get(order).is_some_and(|entry| !entry.payment.pay_is_over());
+                if !first {
+                    return; // Repeated, or of an order that was recovered or has left.
+                }
                 self.breakers.on_pay(self.key_of(order), &fact);
                 self.apply(order, now, |payment, policy, effects| {
                     payment.on_pay(left_at, row, fact, now, policy, effects);
                 });
             }
-            Input::QueryReply { order, call, row, fact, throttled: _ } => {
-                if let Some(kind) = self.answered(order, call) {
+            Input::QueryReply { order, call, row, fact, throttled } => {
+                if let Some(kind) = self.answered(order, call, throttled, now) {
                     self.breakers.on_query(self.key_of(order), &fact);
                     let last = matches!(kind, Call::LastQuery);
                     self.apply(order, now, |payment, policy, effects| {
@@ -203,27 +209,25 @@ impl Shard {
                     });
                 }
             }
-            Input::ReverseReply { order, call, row: _, fact, throttled: _ } => {
-                if self.answered(order, call).is_some() {
+            Input::ReverseReply { order, call, row: _, fact, throttled } => {
+                if self.answered(order, call, throttled, now).is_some() {
+                    let closed = self.breakers.on_reverse(self.key_of(order), fact, now.tick);
                     self.apply(order, now, |payment, policy, effects| {
+                        effects.alarms.extend(closed.then_some(Alarm::ReversalRefused));
                         payment.on_reverse(fact, now, policy, effects);
                     });
-                    let entry =
-                        self.orders.get(order).map(|e| (e.latest.provider, e.payment.suspends_provider()));
-                    if let Some((provider, suspends)) = entry {
-                        self.breakers.on_reverse(provider, fact, suspends);
-                    }
                 }
             }
             Input::RefundReply { order, call, row: _, fact } => {
-                if self.answered(order, call).is_some() {
+                let throttled = matches!(fact, RefundFact::Throttled);
+                if self.answered(order, call, throttled, now).is_some() {
                     self.apply(order, now, |payment, policy, effects| {
                         payment.on_refund(&fact, now, policy, effects);
                     });
                 }
             }
             Input::RefundsReply { order, call, fact } => {
-                if self.answered(order, call).is_some() {
+                if self.answered(order, call, false, now).is_some() {
                     self.apply(order, now, |payment, policy, effects| {
                         payment.on_refunds(fact, now, policy, effects);
                     });
@@ -233,10 +237,14 @@ impl Shard {
     }
 
     /// Takes the reply of the call under way; anything else is late or repeated and changes nothing.
-    fn answered(&mut self, order: OrderRef, call: u32) -> Option<Call> {
+    fn answered(&mut self, order: OrderRef, call: u32, throttled: bool, now: Now) -> Option<Call> {
         let entry = self.orders.get_mut(order)?;
         let (_, kind) = entry.under_way.take_if(|(under_way, _)| *under_way == call)?;
-        self.planner.answered(entry.latest.provider);
+        let provider = entry.latest.provider;
+        self.planner.answered(provider);
+        if throttled {
+            self.planner.throttled(provider, kind, now.tick);
+        }
         Some(kind)
     }
 
@@ -256,7 +264,7 @@ impl Shard {
             calls: 0,
             reserved: false,
             waiters: Vec::new(),
-            born: true,
+            durable: None,
             pay_ticket: None,
         });
         self.index.insert(key, order);
@@ -276,7 +284,8 @@ impl Shard {
             self.gathering.records.push((order, Arc::clone(&entry.latest)));
         }
         let key = entry.latest.key;
-        let settled = (entry.latest.state != before).then(|| Action::Settled {
+        let decided = entry.latest.state != before && entry.latest.is_definite();
+        let settled = decided.then(|| Action::Settled {
             record: Arc::clone(&entry.latest),
             queries: entry.payment.queries(),
             learned_at: now.wall,
@@ -294,7 +303,8 @@ impl Shard {
     fn on_timer(&mut self, order: OrderRef, now: Now) {
         let Some(entry) = self.orders.get_mut(order) else { return };
         entry.timer = None;
-        if entry.payment.is_settled() && entry.undurable == 0 && entry.waiters.is_empty() {
+        let is_idle = entry.undurable == 0 && entry.under_way.is_none() && entry.waiters.is_empty();
+        if entry.payment.is_settled() && is_idle {
             let key = entry.latest.key;
             self.orders.remove(order);
             self.index.remove(&key);
@@ -305,52 +315,53 @@ impl Shard {
     }
 
     /// Arms the timer of an order, or queues its call if that is due. Every open order leaves here with exactly
-    /// one next step: a call under way, a call queued, a record under way, or a timer (INV-18).
+    /// one next step: a call under way, a record under way, a call queued, or a timer (INV-18). Beside one of the
+    /// first three a timer may limit how long it is waited for.
     fn schedule(&mut self, order: OrderRef, now: Tick) {
         let policy = self.config.policy;
         let Some(entry) = self.orders.get_mut(order) else { return };
         if let Some(timer) = entry.timer.take() {
             self.wheel.cancel(timer);
         }
-        let mut at = entry.payment.expires_at();
+        let mut at = entry.payment.expires_at(&policy);
         let mut wake = |tick: Tick| at = Some(at.map_or(tick, |earlier| earlier.min(tick)));
+        if entry.under_way.is_some() || entry.undurable > 0 {
+            // Its answer, or its record, comes first: whatever was queued is queued again then.
+            entry.queued = None;
+            entry.timer = at.map(|tick| self.wheel.insert(tick, order));
+            return;
+        }
+        let reserved = std::mem::take(&mut entry.reserved);
+        let provider = entry.latest.provider;
         let next = entry.payment.next(now, &policy);
-        if entry.under_way.is_none() && entry.undurable == 0 {
-            let reserved = std::mem::take(&mut entry.reserved);
-            let provider = entry.latest.provider;
-            match next {
-                Next::Call { call, at: due, urgency } if due <= now => {
-                    if reserved && matches!(call, Call::Reverse) {
-                        self.planner.use_reserved(provider, now);
-                        return self.send(order, call, now);
-                    }
-                    if reserved {
-                        self.planner.release(provider);
-                    }
-                    if entry.queued != Some(call) {
-                        entry.queued = Some(call);
-                        self.planner.ask(provider, order, call, urgency);
-                    }
-                    // While it waits for room, its deadline may come.
-                    if let Some(deadline) = entry.payment.gives_up_at().filter(|d| *d > now) {
-                        wake(deadline);
-                    }
+        let reverses = matches!(next, Next::Call { call: Call::Reverse, at: due, .. } if due <= now);
+        match (reserved, reverses) {
+            (true, true) => {
+                self.planner.use_reserved(provider, now);
+                return self.send(order, Call::Reverse, now);
+            }
+            (true, false) => self.planner.release(provider),
+            (false, _) => {}
+        }
+        match next {
+            Next::Call { call, at: due, urgency } if due <= now => {
+                if entry.queued != Some((call, urgency)) {
+                    entry.queued = Some((call, urgency));
+                    self.planner.ask(provider, order, call, urgency);
                 }
-                Next::Call { at: due, .. } => {
-                    entry.queued = None;
-                    if reserved {
-                        self.planner.release(provider);
-                    }
-                    wake(due);
+                // While it waits for room, its deadline may come.
+                if let Some(deadline) = entry.payment.gives_up_at().filter(|d| *d > now) {
+                    wake(deadline);
                 }
-                Next::Nothing => {
-                    entry.queued = None;
-                    if reserved {
-                        self.planner.release(provider);
-                    }
-                    if entry.payment.is_settled() {
-                        wake(now.saturating_add(policy.retain_ms));
-                    }
+            }
+            Next::Call { at: due, .. } => {
+                entry.queued = None;
+                wake(due);
+            }
+            Next::Nothing => {
+                entry.queued = None;
+                if entry.payment.is_settled() {
+                    wake(now.saturating_add(policy.retain_ms));
                 }
             }
         }
@@ -364,11 +375,12 @@ impl Shard {
             let orders = &self.orders;
             let wanted = |order: OrderRef, call: Call| {
                 orders.get(order).is_some_and(|entry| {
-                    let due = matches!(
-                        entry.payment.next(now.tick, &policy),
-                        Next::Call { call: next, at, .. } if next == call && at <= now.tick
-                    );
-                    due && entry.queued == Some(call) && entry.under_way.is_none() && entry.undurable == 0
+                    let queued = entry.queued.is_some_and(|(queued, _)| queued == call);
+                    queued
+                        && matches!(
+                            entry.payment.next(now.tick, &policy),
+                            Next::Call { call: next, at, .. } if next == call && at <= now.tick
+                        )
                 })
             };
             let Some((order, call)) = self.planner.grant(now.tick, wanted) else { return };
@@ -403,10 +415,10 @@ impl Shard {
         }
     }
 
-    /// Whether a payment of this state may still be answered by the wallet.
+    /// Orders for which something is still to be done.
     #[must_use]
     pub fn open_orders(&self) -> usize {
-        self.orders.iter().filter(|entry| !matches!(entry.latest.state, State::Paid | State::Failed)).count()
+        self.orders.iter().filter(|entry| entry.latest.is_open()).count()
     }
 }
 

@@ -104,8 +104,10 @@ pub fn pay(record: &Record, said: Said) -> PayAnswer<'_> {
         return PayAnswer::Fail(Fail::new("OUT_TRADE_NO_USED", "商户订单号重复，内容不一致，本次未扣款"));
     }
     let fresh = matches!(said, Said::Fresh | Said::Watched);
+    let reversed = matches!(record.till_reversal, TillReversal::Done);
     match record.state {
         State::Accepted | State::Pending => PayAnswer::Fail(Fail::new("USERPAYING", open_text(record))),
+        State::Paid if reversed => PayAnswer::Fail(Fail::new("ORDERREVERSED", TEXT_REVERSED)),
         State::Paid => match &record.paid {
             Some(paid) if fresh => PayAnswer::Paid(paid),
             Some(_) | None => PayAnswer::Fail(Fail::new("ORDERPAID", "该订单已支付")),
@@ -135,6 +137,10 @@ fn failure(record: &Record) -> Fail<'_> {
         let ours = matches!(code, "SIGNERROR" | "NOAUTH")
             || code.starts_with("APPID_")
             || code.starts_with("MCHID_");
+        // To a till this word says that it has its money (A12): from us it only ever means that.
+        if code == "ORDERPAID" {
+            return Fail::new("OUT_TRADE_NO_USED", "商户订单号已被使用，本次未扣款，请更换单号重新下单");
+        }
         return if ours { CONFIGURATION } else { Fail::new(code, &refusal.description) };
     }
     match record.cause {

@@ -10,7 +10,7 @@ use timer_wheel::Tick;
 use super::{Payment, Stage};
 use crate::key::{BootId, Now};
 use crate::policy::Policy;
-use crate::record::{Claim, Record, State, TillReversal};
+use crate::record::{Claim, Held, Record, State};
 use crate::reversal::Reversal;
 
 impl Payment {
@@ -20,51 +20,66 @@ impl Payment {
         let same_boot = record.boot == boot;
         // Once the moment is lost, the request can have left as late as this event.
         let left_at = record.left_tick.filter(|_| same_boot).unwrap_or(now.tick).min(now.tick);
-        let accepted = if same_boot { record.accepted_tick } else { Tick::ZERO };
-        let known = record.left_tick.is_some() && same_boot;
-        let deadline = if known {
-            left_at.saturating_add(policy.give_up_ms)
-        } else {
-            // Due as soon as the guard allows, but a customer who is still typing keeps the usual time.
-            let guard = now.tick.saturating_add(policy.reversal_guard_ms);
-            guard.max(if same_boot { accepted.saturating_add(policy.give_up_ms) } else { Tick::ZERO })
-        };
-        let ask_from = if same_boot { accepted.saturating_add(policy.first_query_ms) } else { now.tick };
+        let deadline = Self::recovered_deadline(&record, left_at, same_boot, now, policy);
+        let asked_from = record.accepted_tick.saturating_add(policy.first_query_ms);
+        let ask_from = if same_boot { asked_from.max(now.tick) } else { now.tick };
         let mut payment = Self::with(record, Stage::Settled, left_at);
         payment.closed_at = Some(now.tick); // With the process, its connections were closed.
-        payment.ask_from = ask_from.max(now.tick);
+        payment.ask_from = ask_from;
         payment.deadline = deadline;
         payment.stage = payment.recovered_stage(now, policy);
         payment
     }
 
+    /// Where T0 is known the deadline stands. Else it is due as soon as the guard allows, but a customer who is
+    /// still typing keeps the usual time; and a number that may be another's keeps it too, since it ends by two
+    /// answers after the guard, or with the operator.
+    fn recovered_deadline(
+        record: &Record,
+        left_at: Tick,
+        same_boot: bool,
+        now: Now,
+        policy: &Policy,
+    ) -> Tick {
+        let usual = left_at.saturating_add(policy.give_up_ms);
+        let guard = now.tick.saturating_add(policy.reversal_guard_ms);
+        if record.claim != Claim::Ours {
+            return usual.max(guard);
+        }
+        if same_boot && record.left_tick.is_some() {
+            return usual;
+        }
+        if same_boot { guard.max(record.accepted_tick.saturating_add(policy.give_up_ms)) } else { guard }
+    }
+
     fn recovered_stage(&self, now: Now, policy: &Policy) -> Stage {
         let context = self.context(now.tick, policy);
-        let reversing = || Stage::Reversing(Box::new(Reversal::new(&context)));
-        let repairing = || Stage::Reversing(Box::new(Reversal::repairing(&context)));
+        let record = &self.record;
         let held = Stage::Held { at: now.tick, rounds: 0, unpaid: 0 };
-        let contested = self.record.claim != Claim::Ours;
-        match self.record.state {
-            State::Accepted | State::Pending if self.record.held.is_some() => held,
+        let contested = record.claim != Claim::Ours;
+        if !record.is_open() {
+            return Stage::Settled;
+        }
+        let is_held = record.held.is_some();
+        match record.state {
+            State::Accepted | State::Pending if is_held => held,
             State::Accepted | State::Pending if contested => Stage::Contested { row: Row::A13, unpaid: 0 },
             State::Accepted | State::Pending => Stage::Waiting { suspect: false, absent: 0 },
-            State::Reversing | State::Reversed if self.record.repair && self.record.is_open() => repairing(),
+            State::Reversing | State::Reversed | State::Failed | State::Paid if record.repair => {
+                let failed = record.held == Some(Held::RefundFailed);
+                Stage::Reversing(Box::new(Reversal::resuming_repair(&context, failed)))
+            }
             State::Reversing if contested => held,
-            State::Reversing if self.record.held.is_some() => {
+            State::Reversing | State::Paid if is_held => {
                 Stage::Reversing(Box::new(Reversal::asking(&context)))
             }
-            State::Reversing => reversing(),
-            State::Paid if self.record.till_reversal == TillReversal::Asked && self.record.repair => {
-                repairing()
-            }
-            State::Paid if self.record.till_reversal == TillReversal::Asked => reversing(),
-            State::Reversed if self.record.held.is_some() && self.record.looks_left > 0 => held,
-            State::Reversed if self.record.looks_left > 0 => {
+            State::Reversing | State::Paid => Stage::Reversing(Box::new(Reversal::new(&context))),
+            State::Reversed | State::Failed if is_held => held,
+            State::Reversed | State::Failed => {
                 let [first, second] = policy.looks_ms;
-                let pause = if self.record.looks_left > 1 { first } else { second };
-                Stage::Looking { at: now.tick.saturating_add(pause) }
+                let pause = if record.looks_left > 1 { first } else { second };
+                Stage::Looking { at: now.tick.saturating_add(pause), rounds: 0 }
             }
-            State::Paid | State::Failed | State::Reversed => Stage::Settled,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use timer_wheel::Tick;
 
-use super::{Planner, Quota, Urgency, WINDOW_MS};
+use super::{BACKLOG_SECONDS_MAX, Planner, Quota, Urgency, WINDOW_MS};
 use crate::key::ProviderId;
 use crate::shard::{Call, OrderRef};
 
@@ -84,8 +84,48 @@ fn calls_under_way_are_bounded() {
 #[test]
 fn the_pay_quota_refuses() {
     let mut planner = planner(1, 1);
-    let taken = |planner: &mut Planner, now| planner.take_pay(PROVIDER, Tick::from_ms(now));
-    assert!(taken(&mut planner, 0) && taken(&mut planner, 500));
-    assert!(!taken(&mut planner, 999));
-    assert!(taken(&mut planner, WINDOW_MS));
+    let reserved = |planner: &mut Planner, now| planner.reserve_pay(PROVIDER, Tick::from_ms(now));
+    assert!(reserved(&mut planner, 0) && reserved(&mut planner, 500));
+    assert!(!reserved(&mut planner, 60_000), "neither has left yet, however long their records take");
+    planner.use_pay(PROVIDER, Tick::from_ms(60_000));
+    planner.release_pay(PROVIDER);
+    assert!(reserved(&mut planner, 60_000), "one was discarded");
+    planner.use_pay(PROVIDER, Tick::from_ms(60_500));
+    assert!(!reserved(&mut planner, 60_000 + WINDOW_MS - 1));
+    assert!(reserved(&mut planner, 60_000 + WINDOW_MS));
+}
+
+#[test]
+fn new_payments_wait_for_what_accepted_ones_must_still_do() {
+    let mut planner = planner(10, 1);
+    for slot in 0..BACKLOG_SECONDS_MAX {
+        planner.ask(PROVIDER, order(slot), Call::Reverse, Urgency::Decides);
+    }
+    assert!(planner.reserve_pay(PROVIDER, Tick::ZERO));
+    planner.ask(PROVIDER, order(100), Call::LastQuery, Urgency::Decides);
+    assert!(!planner.reserve_pay(PROVIDER, Tick::ZERO), "one more than ten seconds hold");
+}
+
+#[test]
+fn a_throttled_budget_halves_and_grows_back() {
+    let mut planner = planner(40, 1);
+    for slot in 0..400 {
+        planner.ask(PROVIDER, order(slot), Call::Query, Urgency::Asks);
+    }
+    let mut sent = Vec::new();
+    for window in 0..6 {
+        let now = window * WINDOW_MS;
+        sent.push(grants(&mut planner, now).len());
+        while planner.accounts[0].under_way > 0 {
+            planner.answered(PROVIDER);
+        }
+        if window == 0 {
+            planner.throttled(PROVIDER, Call::Query, Tick::from_ms(now));
+            planner.throttled(PROVIDER, Call::Query, Tick::from_ms(now + 1));
+        }
+        if window < 5 {
+            assert!(planner.next_room().unwrap() > Tick::from_ms(now), "never in the past");
+        }
+    }
+    assert_eq!(sent, [40, 22, 24, 26, 28, 30]);
 }

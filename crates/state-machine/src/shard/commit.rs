@@ -31,7 +31,6 @@ impl Shard {
     pub(super) fn record_first(&mut self, order: OrderRef) {
         if let Some(entry) = self.orders.get_mut(order) {
             entry.undurable = 1;
-            entry.born = false;
             self.gathering.records.push((order, Arc::clone(&entry.latest)));
         }
     }
@@ -52,7 +51,7 @@ impl Shard {
     /// The store does not take the batch at the moment and tries it again: admission closes, nothing is
     /// released (DB-07).
     pub fn failed(&mut self, id: BatchId) {
-        self.stalled = self.under_way.as_ref().is_some_and(|batch| batch.id == id);
+        self.stalled |= self.under_way.as_ref().is_some_and(|batch| batch.id == id);
     }
 
     /// The batch is durable; `outcomes` has one line per record, in order. Drain [`Shard::poll_action`], and
@@ -61,8 +60,13 @@ impl Shard {
     /// # Errors
     ///
     /// [`Fenced`] if a record that follows one of ours was refused: another writer is at work.
+    ///
+    /// # Panics
+    ///
+    /// If `outcomes` has not one line per record: nobody could tell what is durable.
     pub fn committed(&mut self, id: BatchId, outcomes: Vec<Outcome>, now: Now) -> Result<(), Fenced> {
         let Some(batch) = self.under_way.take_if(|batch| batch.id == id) else { return Ok(()) };
+        assert_eq!(batch.records.len(), outcomes.len(), "one outcome per record");
         self.stalled = false;
         let mut returned = Vec::new();
         for ((order, record), outcome) in batch.records.into_iter().zip(outcomes) {
@@ -82,6 +86,7 @@ impl Shard {
         for (order, action) in gathered {
             self.act(order, action);
         }
+        self.grant(now);
         Ok(())
     }
 
@@ -92,14 +97,16 @@ impl Shard {
         self.released.push_back(Action::Publish { order, record: Arc::clone(&record) });
         let Some(entry) = self.orders.get_mut(order) else { return };
         entry.undurable = entry.undurable.saturating_sub(1);
-        entry.born = true;
+        entry.durable = Some(Arc::clone(&record));
         if first && let Some(ticket) = entry.pay_ticket.take() {
             // The last check before the pay request leaves: a till may have reversed it meanwhile.
             if entry.payment.record().state == State::Accepted {
                 entry.payment.released(now.tick, &policy);
                 let leave_by = now.tick.saturating_add(policy.leave_ms);
+                self.planner.use_pay(record.provider, now.tick);
                 self.released.push_back(Action::SendPay { order, record, ticket, leave_by });
             } else {
+                self.planner.release_pay(record.provider);
                 self.released.push_back(Action::Discard { ticket });
                 self.apply(order, now, |payment, policy, effects| {
                     payment.on_pay(None, Row::A1, PayFact::Unsent, now, policy, effects);
@@ -117,13 +124,15 @@ impl Shard {
         self.gathering.records.retain(|(of, _)| *of != order);
         self.gathering.actions.retain(|(of, _)| *of != order);
         let Some(entry) = self.orders.get_mut(order) else { return };
+        let entered_by = entry.latest.provider; // Whose room the request holds.
         entry.latest = Arc::new(payment.record().clone());
         entry.payment = payment;
         entry.undurable = 0;
-        entry.born = true;
         let waiters = std::mem::take(&mut entry.waiters);
         let record = Arc::clone(&entry.latest);
+        entry.durable = Some(Arc::clone(&record));
         if let Some(ticket) = entry.pay_ticket.take() {
+            self.planner.release_pay(entered_by);
             self.released.push_back(Action::Discard { ticket });
         }
         self.released.push_back(Action::Publish { order, record: Arc::clone(&record) });
@@ -131,10 +140,13 @@ impl Shard {
             match asked {
                 Asked::Pay { wait, digest, .. } => {
                     let said: Said = relation(&record, &digest);
-                    self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said, digest } });
+                    let asked = Asked::Pay { wait, said, digest };
+                    self.wait(order, Waiter { ticket, asked });
                 }
                 Asked::Reversal => self.reverse_existing(order, ticket, now),
-                Asked::Watch(_) => self.wait(order, Waiter { ticket, asked }),
+                Asked::Watch(_) => {
+                    self.wait(order, Waiter { ticket, asked });
+                }
             }
         }
         self.schedule(order, now.tick);

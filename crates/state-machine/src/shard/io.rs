@@ -98,6 +98,7 @@ pub enum Input {
         wait: Wait,
     },
     /// The first byte of a pay request is being written; sent when the answer is not there within a second.
+    /// Until it comes, the request counts as leaving at its last moment, and is asked about that much later.
     PayLeft {
         /// The order.
         order: OrderRef,
@@ -193,13 +194,15 @@ pub enum Alarm {
     Misconfigured,
     /// Money was returned upstream by somebody else (B9).
     ReturnedUpstream,
-    /// A reversal was refused (C7), or our certificate was (C8).
+    /// A reversal was refused (C7), or our certificate was, three times in a row: no new payments for the
+    /// provider until a reversal gets through (C8).
     ReversalRefused,
     /// A reversal is not proven after ten minutes (C10).
     ReversalSlow,
-    /// A reversal is not proven after a day (C10): operator's list.
+    /// A reversal is not proven after a day (C10), or came too late to close the order (C6): operator's list.
     ReversalStuck,
-    /// Money was found under an order that was told as not paid (G5); the repair refund starts.
+    /// Money was found under an order that was told as not paid (G5). If it is the order's own, the repair
+    /// refund starts; else it is the operator's.
     LateSuccess,
     /// The repair refund starts (C6, C7, G5).
     RepairRefund,

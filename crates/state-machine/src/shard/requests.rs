@@ -17,10 +17,11 @@ impl Shard {
     pub(super) fn on_pay_request(&mut self, request: &PayRequest, now: Now) {
         let PayRequest { ticket, key, digest, wait, .. } = *request;
         if let Some(order) = self.index.get(&key).copied() {
-            self.released.push_back(Action::Discard { ticket });
             let said =
                 self.orders.get(order).map_or(Said::Repeated, |entry| relation(&entry.latest, &digest));
-            self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said, digest } });
+            if self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said, digest } }) {
+                self.released.push_back(Action::Discard { ticket });
+            }
             return;
         }
         if let Some(why) = self.refusal(request, now.tick) {
@@ -54,22 +55,16 @@ impl Shard {
 
     /// A reversal meets its order.
     pub(super) fn reverse_existing(&mut self, order: OrderRef, ticket: Ticket, now: Now) {
-        let mut taken = true;
-        self.apply(order, now, |payment, policy, effects| {
-            taken = payment.on_reversal_asked(now, policy, effects);
-        });
-        if taken {
-            self.wait(order, Waiter { ticket, asked: Asked::Reversal });
-        } else if let Some(entry) = self.orders.get(order) {
-            let record = std::sync::Arc::clone(&entry.latest);
-            self.act(order, Action::Answer { ticket, record, said: Said::TooOld });
-        }
+        self.apply(order, now, |payment, policy, effects| payment.on_reversal_asked(now, policy, effects));
+        self.wait(order, Waiter { ticket, asked: Asked::Reversal });
     }
 
     /// A till waits for an order that exists.
     pub(super) fn on_watch(&mut self, ticket: Ticket, key: &OrderKey, wait: Wait) {
         match self.index.get(key).copied() {
-            Some(order) => self.wait(order, Waiter { ticket, asked: Asked::Watch(wait) }),
+            Some(order) => {
+                self.wait(order, Waiter { ticket, asked: Asked::Watch(wait) });
+            }
             None => self.released.push_back(Action::NotHere { ticket }),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Action, NotAccepted, OrderRef, Said, Shard, Ticket, Wait};
-use crate::record::{Record, State};
+use crate::record::{Record, State, TillReversal};
 use crate::till;
 
 /// What a waiting request asked for.
@@ -35,6 +35,8 @@ impl Waiter {
         match self.asked {
             Asked::Pay { said: Said::OtherContent, .. } => Some(Said::OtherContent),
             Asked::Pay { wait, said, .. } => enough(wait).then_some(said),
+            // A PAID order that neither is nor was being reversed: the request could not be taken.
+            Asked::Reversal if is_refused(record) => Some(Said::TooOld),
             Asked::Reversal => till::reversal_is_over(record).then_some(Said::Reversal),
             Asked::Watch(wait) => enough(wait).then_some(Said::Watched),
         }
@@ -50,47 +52,47 @@ impl Waiter {
     }
 }
 
+const fn is_refused(record: &Record) -> bool {
+    matches!((record.state, record.till_reversal), (State::Paid, TillReversal::None))
+}
+
 impl Shard {
-    /// Answers at once if that is possible, or lets the request wait.
-    pub(super) fn wait(&mut self, order: OrderRef, waiter: Waiter) {
-        let Some(entry) = self.orders.get_mut(order) else { return };
-        let full = entry.waiters.len() >= self.config.waiters_max;
-        if !entry.born {
-            if full {
-                let why = NotAccepted::Full;
-                self.released.push_back(Action::Refuse { ticket: waiter.ticket, why });
-            } else {
+    /// Answers at once if that is possible, or lets the request wait. Where as many wait as may, it is answered
+    /// from what is durable, or refused (`false`) while nothing is.
+    pub(super) fn wait(&mut self, order: OrderRef, waiter: Waiter) -> bool {
+        let Some(entry) = self.orders.get_mut(order) else { return false };
+        // The request that made the order always waits.
+        let full = entry.waiters.len() >= self.config.waiters_max.max(1);
+        let Waiter { ticket, .. } = waiter;
+        let ready = (entry.undurable == 0).then(|| waiter.ready(&entry.latest)).flatten();
+        let action = match (&entry.durable, ready) {
+            (Some(record), Some(said)) => Action::Answer { ticket, record: Arc::clone(record), said },
+            (Some(record), None) if full => {
+                Action::Answer { ticket, record: Arc::clone(record), said: waiter.now() }
+            }
+            (None, _) if full => Action::Refuse { ticket, why: NotAccepted::Full },
+            (Some(_) | None, _) => {
                 entry.waiters.push(waiter);
+                return true;
             }
-            return;
-        }
-        let said = waiter.ready(&entry.latest).or_else(|| full.then(|| waiter.now()));
-        match said {
-            Some(said) => {
-                let record = Arc::clone(&entry.latest);
-                self.act(order, Action::Answer { ticket: waiter.ticket, record, said });
-            }
-            None => entry.waiters.push(waiter),
-        }
+        };
+        let is_answered = matches!(action, Action::Answer { .. });
+        self.released.push_back(action);
+        is_answered
     }
 
-    /// Answers every request that has waited enough.
+    /// Answers every request that has waited enough, once everything that the order has recorded is durable.
     pub(super) fn answer_waiters(&mut self, order: OrderRef) {
         let Some(entry) = self.orders.get_mut(order) else { return };
-        if entry.waiters.is_empty() || !entry.born {
-            return;
-        }
-        let record = Arc::clone(&entry.latest);
-        let mut answers = Vec::new();
-        entry.waiters.retain(|waiter| match waiter.ready(&record) {
+        let (0, Some(record)) = (entry.undurable, &entry.durable) else { return };
+        let released = &mut self.released;
+        entry.waiters.retain(|waiter| match waiter.ready(record) {
             Some(said) => {
-                answers.push((waiter.ticket, said));
+                let (ticket, record) = (waiter.ticket, Arc::clone(record));
+                released.push_back(Action::Answer { ticket, record, said });
                 false
             }
             None => true,
         });
-        for (ticket, said) in answers {
-            self.act(order, Action::Answer { ticket, record: Arc::clone(&record), said });
-        }
     }
 }
