@@ -10,3 +10,4 @@ pub mod logging;
 pub mod merchants;
 pub mod metrics;
 pub mod northbound;
+pub mod switch;

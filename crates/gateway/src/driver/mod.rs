@@ -1,0 +1,406 @@
+//! The engine: shards on threads of their own, the store behind one committer, calls on the runtime.
+//!
+//! Nothing here decides. A shard's thread feeds inputs in and carries actions out; the store's thread commits
+//! the batches of all shards together; each call to a wallet is one task that ends in one reply.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use protocol::TransactionId;
+use state_machine::planner::Quota;
+use state_machine::shard::{
+    BatchId, Config as ShardConfig, Input, NotAccepted, Outcome, PayRequest, ReverseRequest, Shard, Wait,
+};
+use state_machine::{BootId, MerchantId, OrderKey, Policy, ProviderId, Record};
+use state_table::Reader;
+use store::{
+    CommitError, CommitQueue, Committer, CommitterOptions, Observer, OpenError, Recovered, ShardIndex,
+    SqliteStore, Store, StoreError,
+};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::acquirer::wechat_v2::Acquirer;
+use crate::clock::Clock;
+use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told};
+use crate::merchants::Merchants;
+
+mod calls;
+mod inbox;
+mod lookups;
+mod publish;
+mod shard_thread;
+mod tickets;
+
+use calls::Callers;
+use inbox::{Inbox, Message};
+use lookups::Lookups;
+use publish::{Found, Published, WORDS};
+use shard_thread::{ShardThread, Shared};
+use tickets::{Outgoing, Tickets};
+
+/// Requests that wait for one order; more are answered at once.
+const WAITERS_MAX: usize = 16;
+/// Threads that read the store for tills.
+const LOOKUP_THREADS: usize = 2;
+
+/// What the engine is made of.
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// The clocks.
+    pub policy: Policy,
+    /// The whole quotas of each provider; each shard gets its part.
+    pub quotas: Vec<(ProviderId, Quota)>,
+    /// Orders in memory, over all shards.
+    pub orders_max: u32,
+    /// Threads that decide, at least 1.
+    pub shards: u32,
+    /// This boot of the machine.
+    pub boot: BootId,
+}
+
+/// Why the engine does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store cannot be opened for reading.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}. Nothing was accepted. Raise the limit of threads and start again.")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What recovery found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Open orders that were taken up.
+    pub open: u64,
+    /// Rows that were set aside.
+    pub damaged: u64,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Core {
+    inboxes: Vec<Inbox>,
+    tables: Vec<Reader<WORDS>>,
+    shared: Arc<Shared>,
+    draining: AtomicBool,
+}
+
+/// The engine's threads; ends them.
+#[derive(Debug)]
+pub struct Threads {
+    core: Arc<Core>,
+    shards: Vec<JoinHandle<()>>,
+    committer: Option<Committer<SqliteStore>>,
+    lookups: Vec<JoinHandle<()>>,
+}
+
+/// Starts the engine on `store`: every open order is taken up where it stood before the first request is.
+///
+/// # Errors
+///
+/// [`StartError`].
+pub fn start(
+    config: &EngineConfig,
+    mut store: SqliteStore,
+    acquirers: HashMap<ProviderId, Arc<Acquirer>>,
+    merchants: Merchants,
+    runtime: Handle,
+) -> Result<(Arc<Core>, Threads, Recovery), StartError> {
+    let shards = config.shards.max(1);
+    let now = Clock::now();
+    let mut made: Vec<Shard> =
+        (0..shards).map(|_| Shard::new(shard_config(config, shards), now.tick)).collect();
+    let mut recovery = Recovery::default();
+    store.open_orders(&mut |found| match found {
+        Recovered::Open(record) => {
+            recovery.open = recovery.open.saturating_add(1);
+            let place = shard_of(&record.key, made.len());
+            if let Some(shard) = made.get_mut(place) {
+                shard.recover(*record, now);
+            }
+        }
+        Recovered::Damaged(damaged) => {
+            recovery.damaged = recovery.damaged.saturating_add(1);
+            tracing::error!("{damaged}");
+        }
+    })?;
+    let readers = (0..LOOKUP_THREADS).map(|_| store.reader()).collect::<Result<_, _>>()?;
+    let (lookups, lookup_threads) = Lookups::start(readers)?;
+    let shared = Arc::new(Shared {
+        tickets: Tickets::default(),
+        callers: Callers { runtime, acquirers, merchants },
+        lookups,
+        pending: AtomicU64::new(0),
+        at_risk_fen: AtomicU64::new(0),
+        stalled: AtomicBool::new(false),
+    });
+    let channels: Vec<_> = made.iter().map(|_| crossbeam::channel::unbounded()).collect();
+    let inboxes: Vec<Inbox> = channels.iter().map(|(sender, _)| Inbox::new(sender.clone())).collect();
+    let told = CommitObserver { inboxes: inboxes.clone(), shared: Arc::clone(&shared) };
+    let (committer, queue) = Committer::spawn(store, told, CommitterOptions::default())?;
+    let orders_max = config.orders_max.div_ceil(shards);
+    let mut tables = Vec::new();
+    let mut threads = Vec::new();
+    for (number, (shard, (_, messages))) in made.into_iter().zip(channels).enumerate() {
+        let open = u32::try_from(shard.len()).unwrap_or(u32::MAX);
+        let (writer, reader) = state_table::table(orders_max.saturating_add(open));
+        tables.push(reader);
+        let Some(inbox) = inboxes.get(number).cloned() else { continue };
+        let queue = queue.clone();
+        let thread = ShardThread {
+            number,
+            shard,
+            inbox,
+            messages,
+            published: Published::new(writer),
+            shared: Arc::clone(&shared),
+            commit: Box::new(move |batch| submit(&queue, number, batch)),
+            under_way: None,
+            risks: Vec::new(),
+        };
+        let spawned =
+            std::thread::Builder::new().name(format!("hufu-shard-{number}")).spawn(move || thread.run())?;
+        threads.push(spawned);
+    }
+    let core = Arc::new(Core { inboxes, tables, shared, draining: AtomicBool::new(false) });
+    let threads = Threads {
+        core: Arc::clone(&core),
+        shards: threads,
+        committer: Some(committer),
+        lookups: lookup_threads,
+    };
+    Ok((core, threads, recovery))
+}
+
+/// Hands a batch over. A committer that has ended said why before.
+fn submit(queue: &CommitQueue, shard: usize, batch: state_machine::shard::Batch) {
+    if let Err(error) = queue.submit(ShardIndex(shard), batch) {
+        fatal(&error.to_string());
+    }
+}
+
+/// Carries the store's word to the shards.
+struct CommitObserver {
+    inboxes: Vec<Inbox>,
+    shared: Arc<Shared>,
+}
+
+impl Observer for CommitObserver {
+    fn now_ns(&mut self) -> u64 {
+        Clock::monotonic_ns()
+    }
+
+    fn done(&mut self, shard: ShardIndex, batch: BatchId, result: Result<Vec<Outcome>, CommitError>) {
+        if let Some(inbox) = self.inboxes.get(shard.0) {
+            inbox.send(Message::Committed(batch, result));
+        }
+    }
+
+    fn committed(&mut self, records: usize, took_ns: u64) {
+        crate::metrics::commit(records, Duration::from_nanos(took_ns));
+    }
+
+    fn stalled(&mut self, why: &CommitError) {
+        if !self.shared.stalled.swap(true, Ordering::Relaxed) {
+            tracing::error!("{why}");
+        }
+        for inbox in &self.inboxes {
+            inbox.send(Message::Stalled);
+        }
+    }
+
+    fn resumed(&mut self) {
+        self.shared.stalled.store(false, Ordering::Relaxed);
+        tracing::info!("the store takes records again");
+    }
+}
+
+/// Each shard's part of what is bounded over all of them.
+fn shard_config(config: &EngineConfig, shards: u32) -> ShardConfig {
+    let part = |whole: u32| (whole / shards).max(1);
+    let of = |quota: Quota| Quota {
+        pay: part(quota.pay),
+        query: part(quota.query),
+        reverse: part(quota.reverse),
+        calls_max: part(quota.calls_max),
+    };
+    ShardConfig {
+        policy: config.policy,
+        quota: of(Quota::default()),
+        quotas: config.quotas.iter().map(|(provider, quota)| (*provider, of(*quota))).collect(),
+        orders_max: config.orders_max.div_ceil(shards),
+        waiters_max: WAITERS_MAX,
+        boot: config.boot,
+    }
+}
+
+/// The shard of a key among `shards`.
+fn shard_of(key: &OrderKey, shards: usize) -> usize {
+    let shards = u64::try_from(shards).unwrap_or(u64::MAX).max(1);
+    // The table uses the low bits of the same hash.
+    usize::try_from((publish::hash(key) >> 40) % shards).unwrap_or(0)
+}
+
+/// What no process can go on from: it ends, and recovery decides.
+fn fatal(why: &str) -> ! {
+    tracing::error!("{why}");
+    eprintln!("hufu: {why}");
+    std::process::exit(70)
+}
+
+impl Core {
+    fn inbox(&self, key: &OrderKey) -> Option<&Inbox> {
+        self.inboxes.get(shard_of(key, self.inboxes.len()))
+    }
+
+    /// Hands a request in, or answers it at once if it cannot be.
+    fn request(
+        &self,
+        key: &OrderKey,
+        outgoing: Option<Outgoing>,
+        input: impl FnOnce(state_machine::shard::Ticket) -> Input,
+    ) -> oneshot::Receiver<Told> {
+        let (ticket, answer) = self.shared.tickets.open(*key, outgoing);
+        let handed = self.inbox(key).map_or(Err(NotAccepted::Stopping), |inbox| inbox.request(input(ticket)));
+        if let Err(why) = handed {
+            drop(self.shared.tickets.take_outgoing(ticket));
+            self.shared.tickets.tell(ticket, Told::Refused(why));
+        }
+        answer
+    }
+
+    /// Undecided payments.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.shared.pending.load(Ordering::Relaxed)
+    }
+
+    /// Fen whose outcome is unknown.
+    #[must_use]
+    pub fn at_risk_fen(&self) -> u64 {
+        self.shared.at_risk_fen.load(Ordering::Relaxed)
+    }
+}
+
+impl Engine for Core {
+    fn pay(&self, request: NewPayment) -> oneshot::Receiver<Told> {
+        let NewPayment { key, provider, amount, digest, attach, wait, auth_code, upstream } = request;
+        let outgoing = Outgoing { auth_code, fields: upstream };
+        self.request(&key, Some(outgoing), |ticket| {
+            Input::Pay(PayRequest { ticket, key, provider, amount, digest, attach, wait })
+        })
+    }
+
+    fn reverse(&self, key: OrderKey, provider: ProviderId) -> oneshot::Receiver<Told> {
+        self.request(&key, None, |ticket| Input::Reverse(ReverseRequest { ticket, key, provider }))
+    }
+
+    fn watch(&self, key: OrderKey, wait: Wait) -> oneshot::Receiver<Told> {
+        self.request(&key, None, |ticket| Input::Watch { ticket, key, wait })
+    }
+
+    fn find(&self, key: &OrderKey) -> Lookup<Option<Arc<Record>>> {
+        let table = self.tables.get(shard_of(key, self.tables.len()));
+        match table.and_then(|table| publish::find(table, key)) {
+            Some(Found::Whole(record)) => Lookup::Now(Some(record)),
+            Some(Found::InStore) | None => Lookup::Later(self.shared.lookups.find(*key)),
+        }
+    }
+
+    fn find_by_transaction(&self, merchant: MerchantId, id: &TransactionId) -> Lookup<Option<Arc<Record>>> {
+        Lookup::Later(self.shared.lookups.find_by_transaction(merchant, *id))
+    }
+
+    fn list(&self, request: ListRequest) -> Lookup<Vec<Arc<Record>>> {
+        Lookup::Later(self.shared.lookups.list(request))
+    }
+
+    fn health(&self) -> Health {
+        Health {
+            recovered: true,
+            store: !self.shared.stalled.load(Ordering::Relaxed),
+            draining: self.draining.load(Ordering::Relaxed),
+        }
+    }
+
+    fn drain(&self) {
+        if !self.draining.swap(true, Ordering::Relaxed) {
+            self.inboxes.iter().for_each(shard_thread::drain);
+        }
+    }
+}
+
+impl Threads {
+    /// Ends the threads: shards first, then the store, which is closed whole. What is open is taken up at the
+    /// next start.
+    pub fn stop(mut self) {
+        self.core.drain();
+        for inbox in &self.core.inboxes {
+            inbox.send(Message::Stop);
+        }
+        for thread in self.shards.drain(..) {
+            drop(thread.join());
+        }
+        // Its queues went with the shards; the store is closed here, whole.
+        drop(self.committer.take().map(Committer::join));
+        // The lookups end with the last holder of the core.
+        self.lookups.clear();
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use state_machine::record::{Claim, State, TillReversal};
+    use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Record, Tick, UnixMs};
+
+    use super::shard_of;
+
+    /// A plain record under `number`.
+    pub(crate) fn record(number: &str) -> Record {
+        Record {
+            key: OrderKey { merchant: MerchantId(7), number: number.parse().expect("a number") },
+            channel: Channel::WechatV2,
+            provider: ProviderId(3),
+            version: 1,
+            state: State::Accepted,
+            cause: None,
+            proof: None,
+            amount: protocol::Fen::new(1288).ok(),
+            digest: *b"0123456789abcdef",
+            attach: 99,
+            accepted_at: UnixMs(1_795_400_000_123),
+            accepted_tick: Tick::from_ms(5_000_000),
+            boot: BootId(u64::MAX),
+            left_tick: None,
+            changed_at: UnixMs(1_795_400_000_123),
+            decided_at: None,
+            refusal: None,
+            paid: None,
+            refunded_fen: 0,
+            claim: Claim::Ours,
+            held: None,
+            till_reversal: TillReversal::None,
+            repair: false,
+            looks_left: 0,
+        }
+    }
+
+    #[test]
+    fn keys_spread_over_shards() {
+        let mut counts = [0_u32; 4];
+        for n in 0..4_000 {
+            counts[shard_of(&record(&format!("P2026112300{n:06}")).key, 4)] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
+    }
+}

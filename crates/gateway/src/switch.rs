@@ -1,0 +1,291 @@
+//! The whole switch in one value: opens, recovers, binds, serves, and stops in the right order.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use state_machine::{BootId, Channel, ProviderId, UnixMs};
+use store::{MerchantBook, OpenError, SqliteStore, StoreError};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, interval};
+
+use crate::acquirer::wechat_v2::{Acquirer, Deadlines, HostConfig, ProviderAccount};
+use crate::acquirer::{ClientCertificate, PoolLimits, SetupError};
+use crate::admin::{self, Admin, Commands, Probes, SocketError};
+use crate::clock::{Clock, boot_id};
+use crate::config::{Config, Host, Provider};
+use crate::driver::{self, Core, EngineConfig, Recovery, Threads};
+use crate::engine::Engine;
+use crate::merchants::{Directory, DirectoryError, Merchants};
+use crate::metrics::{self, MetricsError};
+use crate::northbound::Gateway;
+use crate::northbound::server::{self, Life, Limits};
+
+/// How often histograms are folded.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why the switch does not start. Nothing was accepted; open payments stay as they are in the store.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The merchants in the store contradict each other.
+    #[error("the merchants in the store cannot be used: {0}. Correct them with `hufu merchant`.")]
+    Merchants(#[from] DirectoryError),
+    /// A file that a provider needs.
+    #[error("provider {mch_id}: {path}: {why}. Correct the path or the file, then start again.")]
+    File {
+        /// Whose.
+        mch_id: String,
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: std::io::Error,
+    },
+    /// A provider's hosts or certificates.
+    #[error("provider {mch_id}: {why}")]
+    Provider {
+        /// Whose.
+        mch_id: String,
+        /// What is wrong.
+        why: SetupError,
+    },
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {address}: {why}. Is another switch running, or the port taken?")]
+    Listen {
+        /// Which.
+        address: String,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// The admin socket.
+    #[error("the admin socket cannot be made: {0}")]
+    Socket(#[from] SocketError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] driver::StartError),
+    /// Metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+/// A running switch.
+#[derive(Debug)]
+pub struct Switch {
+    core: Arc<Core>,
+    threads: Threads,
+    recovery: Recovery,
+    gateway_addr: SocketAddr,
+    admin_addr: SocketAddr,
+    admin_socket: PathBuf,
+    life: watch::Sender<Life>,
+    admin_life: watch::Sender<Life>,
+    tills: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl Switch {
+    /// Opens the store, takes up every open payment, and serves. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; then nothing listens and nothing was changed, apart from the store's fence.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        metrics::install()?;
+        let store = SqliteStore::open(&config.store.path, &config.store.seal_key, store::Options::default())?;
+        let mut book = store.merchant_book()?;
+        let merchants = Merchants::new(Directory::of(&book.merchants()?)?);
+        let providers = number(&config.providers, &mut book)?;
+        let acquirers = acquirers(&config.providers, &providers)?;
+        let tills = listen(config.listen.gateway).await?;
+        let probes = listen(config.listen.admin).await?;
+        let socket = admin::bind(&config.listen.admin_socket)?;
+        let (gateway_addr, admin_addr) = (address(&tills)?, address(&probes)?);
+        let engine = EngineConfig {
+            policy: config.policy,
+            quotas: config.providers.iter().zip(&providers).map(|(p, id)| (*id, p.quota)).collect(),
+            orders_max: config.limits.orders_max,
+            shards: shards(config.limits.shards),
+            // A kernel that does not name its boot makes every start a new one.
+            boot: boot_id().unwrap_or(BootId(Clock::monotonic_ns())),
+        };
+        let (core, threads, recovery) =
+            driver::start(&engine, store, acquirers, merchants.clone(), Handle::current())?;
+        let (life, seen) = watch::channel(Life::Running);
+        let (admin_life, admin_seen) = watch::channel(Life::Running);
+        let shared: Arc<dyn Engine> = Arc::clone(&core) as Arc<dyn Engine>;
+        let commands = Commands::new(Admin {
+            engine: Arc::clone(&shared),
+            merchants: merchants.clone(),
+            book,
+            providers: config.providers.iter().map(|provider| provider.mch_id).collect(),
+            life: life.clone(),
+            hold: config.northbound.hold,
+        });
+        let limits = Limits::from(&config.northbound);
+        let digest = config.store.digest_key.clone();
+        let gateway = Gateway::new(Arc::clone(&shared), merchants, config.northbound.clone(), digest);
+        let tills = tokio::spawn(server::serve(tills, Arc::new(gateway), limits.clone(), seen));
+        let background = vec![
+            tokio::spawn(server::serve(probes, Arc::new(Probes::new(shared)), limits, admin_seen)),
+            tokio::spawn(admin::serve(socket, commands)),
+            tokio::spawn(upkeep()),
+        ];
+        tracing::info!(
+            gateway = %gateway_addr,
+            admin = %admin_addr,
+            open_payments = recovery.open,
+            damaged_rows = recovery.damaged,
+            "the switch is ready"
+        );
+        Ok(Self {
+            core,
+            threads,
+            recovery,
+            gateway_addr,
+            admin_addr,
+            admin_socket: config.listen.admin_socket,
+            life,
+            admin_life,
+            tills,
+            background,
+        })
+    }
+
+    /// Where tills connect.
+    #[must_use]
+    pub const fn gateway_addr(&self) -> SocketAddr {
+        self.gateway_addr
+    }
+
+    /// Where `/metrics`, `/livez` and `/readyz` are.
+    #[must_use]
+    pub const fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// What was taken up at the start.
+    #[must_use]
+    pub const fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// The engine, for who runs the switch in its own process.
+    #[must_use]
+    pub const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Refuses new payments, answers the tills that wait, closes the store whole. Open payments are taken up
+    /// at the next start.
+    pub async fn stop(self) {
+        self.core.drain();
+        self.life.send_replace(Life::Stopping);
+        drop(self.tills.await);
+        self.admin_life.send_replace(Life::Stopping);
+        for task in &self.background {
+            task.abort();
+        }
+        drop(std::fs::remove_file(&self.admin_socket));
+        let pending = self.core.pending();
+        let threads = self.threads;
+        drop(tokio::task::spawn_blocking(move || threads.stop()).await);
+        tracing::info!(
+            open_payments = pending,
+            "the switch has stopped; open payments go on at the next start"
+        );
+    }
+}
+
+/// One shard for each processor but one, at least one.
+fn shards(configured: u32) -> u32 {
+    if configured > 0 {
+        return configured;
+    }
+    let processors = available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+    processors.saturating_sub(1).max(1)
+}
+
+/// The stable number of each provider account.
+fn number(providers: &[Provider], book: &mut MerchantBook) -> Result<Vec<ProviderId>, StoreError> {
+    providers.iter().map(|provider| book.provider(Channel::WechatV2, &provider.mch_id)).collect()
+}
+
+fn acquirers(
+    providers: &[Provider],
+    ids: &[ProviderId],
+) -> Result<HashMap<ProviderId, Arc<Acquirer>>, StartError> {
+    let made = providers.iter().zip(ids).map(|(provider, id)| {
+        let account = account(provider, *id)?;
+        let acquirer = Acquirer::new(account)
+            .map_err(|why| StartError::Provider { mch_id: provider.mch_id.to_string(), why })?;
+        Ok((*id, Arc::new(acquirer)))
+    });
+    made.collect()
+}
+
+fn account(provider: &Provider, id: ProviderId) -> Result<ProviderAccount, StartError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|why| StartError::File {
+            mch_id: provider.mch_id.to_string(),
+            path: path.to_owned(),
+            why,
+        })
+    };
+    let certificate = match (&provider.client_cert_file, &provider.client_key_file) {
+        (Some(certificate), Some(key)) => {
+            Some(ClientCertificate { chain_pem: read(certificate)?, key_pem: read(key)?.into() })
+        }
+        (Some(_) | None, Some(_) | None) => None,
+    };
+    Ok(ProviderAccount {
+        id,
+        appid: provider.appid,
+        mch_id: provider.mch_id,
+        keys: provider.keys.clone(),
+        sign_kind: provider.kind,
+        hosts: provider.hosts.iter().map(|host| HostConfig { base_url: url(host) }).collect(),
+        certificate,
+        extra_ca_pem: provider.ca_file.as_deref().map(read).transpose()?,
+        deadlines: Deadlines::default(),
+        pool: PoolLimits::default(),
+    })
+}
+
+fn url(host: &Host) -> String {
+    let scheme = if host.tls { "https" } else { "http" };
+    let name = if host.name.contains(':') { format!("[{}]", host.name) } else { host.name.clone() };
+    format!("{scheme}://{name}:{}{}", host.port, host.base)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|why| StartError::Listen { address: address.to_string(), why })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|why| StartError::Listen { address: "a listener".to_owned(), why })
+}
+
+async fn upkeep() {
+    let mut ticks = interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics::upkeep();
+    }
+}
+
+/// The moment, for who changes merchants while no switch runs.
+#[must_use]
+pub fn wall() -> UnixMs {
+    Clock::wall()
+}

@@ -1,0 +1,3 @@
+//! Whole-product tests: the real binary, real sockets, a real store.
+
+mod tidy;
