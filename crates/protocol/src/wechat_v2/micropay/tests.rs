@@ -1,5 +1,7 @@
 //! Requests of tills: what is read, what is refused, and by which word.
 
+use proptest::prelude::{prop, prop_assert, proptest};
+
 use super::{MicropayRequest, content_pairs, upstream_pairs};
 use crate::wechat_v2::{Envelope, OrderQueryRequest, OrderRef, RequestError, ReverseRequest};
 use crate::xml::{Message, Reader};
@@ -249,4 +251,26 @@ fn upstream_gets_known_fields_as_they_came() {
             );
         },
     );
+}
+
+proptest! {
+    /// What goes upstream is never more than was read, and no value makes a reader panic.
+    #[test]
+    fn any_values_are_read_or_refused(
+        changes in prop::collection::btree_map(
+            prop::sample::select(&["attach", "auth_code", "total_fee", "out_trade_no", "time_start", "x", "key"][..]),
+            "(\\PC|&|=|total_fee=|[0-9]){0,40}",
+            0..5,
+        ),
+    ) {
+        let changes: Vec<_> = changes.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        read(&changes, |message| {
+            let read = MicropayRequest::read(message);
+            let resplit = changes.iter().any(|(name, value)| *name == "key" || value.contains("&total_fee="));
+            prop_assert!(read.is_err() || !resplit);
+            prop_assert!(Envelope::read(message).is_ok());
+            prop_assert!(upstream_pairs(message).count() <= content_pairs(message).count() + 3);
+            Ok(())
+        })?;
+    }
 }
