@@ -8,6 +8,8 @@
 //! - typed: [`Wallet::handle`] takes a [`Request`] and gives an [`Outcome`];
 //! - bytes: [`Wallet::handle_bytes`] takes a path and a body and gives signed XML;
 //! - sockets: `http` (feature `http`) serves a wallet over HTTP and two-way TLS.
+//!
+//! [`world`] runs the production shards against this wallet, with tills, a network and faults, and judges them.
 #![forbid(unsafe_code)]
 
 mod answers;
@@ -26,6 +28,7 @@ mod rng;
 mod sign;
 mod wallet;
 mod wire;
+pub mod world;
 
 #[cfg(test)]
 mod tests;

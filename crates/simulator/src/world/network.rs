@@ -1,0 +1,271 @@
+//! Between the switch and the wallet: delay, loss, copies, and what comes back.
+
+use protocol::wechat_v2::verdict::{Exchange, Signature};
+use protocol::xml::Message;
+use state_machine::shard::Call as Ask;
+
+use super::bytes::Client;
+use super::calls::{CallRef, What};
+use super::faults::Kind;
+use super::tills::{Till, key_of};
+use super::{Event, World};
+use crate::face::BytesReply;
+use crate::ledger::Key;
+use crate::message::{Answer, Call, Caller, Micropay, Number, Refund, RefundNumber, Reply, Request, Seal};
+
+/// A pay request that is late arrives this long after it left at most. With the 5 s of a customer 20 from the
+/// population it stays below the 60 s after which absence is proof. Source: wechatpay-v2 §4.5 C9.
+const LATE_MAX_MS: u64 = 50_000;
+/// The same for a customer 20, who has a delay of his own.
+const LATE_OF_LATE_MS: u64 = 3_000;
+
+/// What came of a call.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// Not one byte left.
+    Unsent,
+    /// It may have been sent, and no answer came.
+    Lost,
+    /// The client certificate was not taken.
+    NoCertificate,
+    /// What left the wallet.
+    Typed(Reply),
+    /// The same in bytes.
+    Bytes(BytesReply),
+}
+
+impl Received {
+    /// As the transport sees it. The answer's pairs are written without their signature, whose worth is known.
+    pub(super) fn exchange<'a>(&'a self, document: &'a mut Vec<u8>) -> Exchange<'a> {
+        match self {
+            Self::Unsent => Exchange::Unsent,
+            Self::Lost
+            | Self::Typed(Reply::Drop | Reply::Hang)
+            | Self::Bytes(BytesReply::Drop | BytesReply::Hang) => Exchange::Lost,
+            Self::NoCertificate => Exchange::NoCertificate,
+            Self::Typed(Reply::Answer(answer)) => {
+                write(answer, document);
+                Exchange::Answer { status: 200, body: document }
+            }
+            Self::Typed(Reply::Http { status, html }) | Self::Bytes(BytesReply::Http { status, html }) => {
+                Exchange::Answer { status: *status, body: html.as_bytes() }
+            }
+            Self::Bytes(BytesReply::Xml(body)) => Exchange::Answer { status: 200, body },
+        }
+    }
+
+    /// What the check of the signature finds.
+    pub(super) fn signature(
+        &self,
+        client: Option<&mut Client>,
+        provider: usize,
+        message: &Message<'_>,
+    ) -> Signature {
+        match (self, client) {
+            (Self::Typed(Reply::Answer(answer)), _) => match answer.seal {
+                Seal::Signed => Signature::Valid,
+                Seal::Unsigned => Signature::Missing,
+                Seal::Forged => Signature::Wrong,
+            },
+            (_, Some(client)) => client.check(provider, message),
+            (_, None) => Signature::Wrong,
+        }
+    }
+}
+
+/// Writes an answer with a stand-in for its signature.
+fn write(answer: &Answer, document: &mut Vec<u8>) {
+    document.clear();
+    document.extend_from_slice(b"<xml>");
+    let mark = (answer.seal != Seal::Unsigned).then_some(("sign", "S"));
+    let pairs = answer.fields.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
+    for (name, value) in pairs.chain(mark) {
+        document.push(b'<');
+        document.extend_from_slice(name.as_bytes());
+        document.extend_from_slice(b"><![CDATA[");
+        document.extend_from_slice(value.as_bytes());
+        document.extend_from_slice(b"]]></");
+        document.extend_from_slice(name.as_bytes());
+        document.push(b'>');
+    }
+    document.extend_from_slice(b"</xml>");
+}
+
+/// The wallet's name of a payment.
+pub(super) fn ledger_key(callers: &[Caller], n: u32) -> Key {
+    let key = key_of(n);
+    let caller = callers.get(usize::try_from(key.merchant.0).unwrap_or(usize::MAX));
+    let (mch_id, sub) = caller.map_or(("", ""), |c| (c.mch_id.as_str(), c.sub_mch_id.as_str()));
+    Key::new(mch_id, sub, key.number.as_str())
+}
+
+impl World {
+    /// The wallet's clock, which is right.
+    fn true_ms(&self) -> i64 {
+        self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0)
+    }
+
+    fn transit_ms(&mut self) -> u64 {
+        if !self.setup.faults {
+            return 1;
+        }
+        match self.rng.network.below(50) {
+            0 => self.rng.network.below(1_500),
+            _ => 2 + self.rng.network.below(60),
+        }
+    }
+
+    fn is_lost(&mut self, one_way: Kind) -> bool {
+        let per_mille = if self.weather.is(one_way) {
+            900
+        } else if self.weather.is(Kind::Storm) {
+            500
+        } else if self.weather.drizzle {
+            3
+        } else {
+            0
+        };
+        Self::happens(&mut self.rng.network, per_mille)
+    }
+
+    /// A call has left: what the network does with it.
+    pub(super) fn dispatch(&mut self, call: CallRef, n: u32, what: What) {
+        let mut delay_ms = self.transit_ms();
+        if what == What::Pay && self.weather.is(Kind::UnsignedRefusals) {
+            let refusal = Reply::Answer(Answer::unsigned("签名错误"));
+            return self.receive(call, Received::Typed(refusal), 2 * delay_ms, true);
+        }
+        if self.weather.is(Kind::Pages) && self.rng.network.below(2) == 0 {
+            let status = if self.rng.network.below(2) == 0 { 200 } else { 503 };
+            let page = Reply::Http { status, html: "<html><h1>503 Service Unavailable</h1></html>" };
+            return self.receive(call, Received::Typed(page), 2 * delay_ms, true);
+        }
+        if self.is_lost(Kind::RequestsLost) {
+            self.note(n, || "network: the request is lost".to_owned());
+            return self.receive(call, Received::Lost, u64::MAX, true);
+        }
+        if what == What::Pay {
+            if self.weather.is(Kind::LatePay) && self.rng.network.below(3) == 0 {
+                let index = usize::try_from(n).unwrap_or(usize::MAX);
+                let is_late = self.tills.get(index).is_some_and(|till| till.code.bb() == 20);
+                delay_ms = self.rng.network.below(if is_late { LATE_OF_LATE_MS } else { LATE_MAX_MS });
+            }
+            if let Some(late) = self.late.get_mut(usize::try_from(n).unwrap_or(usize::MAX)) {
+                *late = u32::try_from(delay_ms).unwrap_or(u32::MAX);
+            }
+            if delay_ms >= 10_000 {
+                // It is given up before it arrives.
+                self.note(n, || format!("network: the pay request takes {delay_ms} ms"));
+                self.receive(call, Received::Lost, u64::MAX, false);
+            }
+        }
+        if let What::Other(kind) = what {
+            let copies =
+                if self.weather.is(Kind::Duplicates) { 400 } else { u64::from(self.weather.drizzle) };
+            if kind != Ask::Refund && Self::happens(&mut self.rng.network, copies) {
+                let after_ms = self.rng.network.below(20_000);
+                self.later(after_ms, Event::Copy { n, kind });
+            }
+        }
+        self.later(delay_ms, Event::Arrives(call));
+    }
+
+    /// A call reaches the wallet.
+    pub(super) fn on_arrives(&mut self, call: CallRef) {
+        let Some(calling) = self.calls.get(call) else { return };
+        let (n, what, offset) = (calling.n, calling.what, calling.offset());
+        let amount = calling.record.amount.map_or(0, protocol::Fen::get);
+        let refund_no = calling.record.repair_refund_no();
+        let request = self.request(n, what, amount, &refund_no, offset);
+        let now_ms = self.true_ms();
+        let (at_ms, received) = self.hand_over(n, what, &request, now_ms);
+        self.note(n, || format!("wallet: {} -> {}", what.wire().as_str(), words(&received)));
+        self.mix(6, u64::from(n), u64::from(what.wire() as u8));
+        let mut after_ms = u64::try_from(at_ms - now_ms).unwrap_or(0) + self.transit_ms();
+        if self.weather.is(Kind::WalletSlow) {
+            after_ms += self.rng.network.below(12_000);
+        }
+        let hangs = matches!(received, Received::Typed(Reply::Hang) | Received::Bytes(BytesReply::Hang));
+        if hangs || self.is_lost(Kind::AnswersLost) {
+            self.note(n, || "network: no answer comes".to_owned());
+            return self.receive(call, Received::Lost, u64::MAX, true);
+        }
+        self.receive(call, received, after_ms, true);
+    }
+
+    /// A copy reaches the wallet; nobody hears its answer.
+    pub(super) fn on_copy(&mut self, n: u32, kind: Ask) {
+        let request = self.request(n, What::Other(kind), 0, "", 0);
+        let now_ms = self.true_ms();
+        let outcome = self.wallet.handle(&request, now_ms);
+        self.note(n, || format!("wallet: a copy of {kind:?} -> {}", words(&Received::Typed(outcome.reply))));
+    }
+
+    fn hand_over(&mut self, n: u32, what: What, request: &Request, now_ms: i64) -> (i64, Received) {
+        let provider = super::tills::provider_of(key_of(n).merchant).0;
+        let provider = usize::try_from(provider).unwrap_or(0);
+        match &mut self.calls.client {
+            Some(client) => {
+                let body = client.write(provider, request);
+                let certified = matches!(what, What::Other(Ask::Reverse | Ask::Refund));
+                let outcome = self.wallet.handle_bytes(super::bytes::path(what), &body, certified, now_ms);
+                (outcome.at_ms, Received::Bytes(outcome.reply))
+            }
+            None => {
+                let outcome = self.wallet.handle(request, now_ms);
+                (outcome.at_ms, Received::Typed(outcome.reply))
+            }
+        }
+    }
+
+    fn request(&self, n: u32, what: What, amount: u64, refund_no: &str, offset: usize) -> Request {
+        let key = key_of(n);
+        let number = key.number.as_str();
+        let merchant = usize::try_from(key.merchant.0).unwrap_or(usize::MAX);
+        let caller = self.callers.get(merchant).cloned().unwrap_or_default();
+        let order = || Number::OutTradeNo(number.to_owned());
+        let call = match what {
+            What::Pay => {
+                let till = self.tills.get(usize::try_from(n).unwrap_or(usize::MAX));
+                let mut pay = Micropay::new(number, till.map_or("", |till| till.code.as_str()), amount);
+                Till::attach(n).clone_into(&mut pay.attach);
+                pay.others.push(("body".to_owned(), "可乐".to_owned()));
+                Call::Micropay(pay)
+            }
+            What::Other(Ask::Query | Ask::LastQuery) => Call::OrderQuery(order()),
+            What::Other(Ask::Reverse) => Call::Reverse(order()),
+            What::Other(Ask::Refund) => Call::Refund(Refund {
+                number: order(),
+                out_refund_no: refund_no.to_owned(),
+                total_fee: amount,
+                refund_fee: amount,
+            }),
+            What::Other(Ask::RefundQuery) => Call::RefundQuery {
+                number: RefundNumber::Order(order()),
+                offset: (offset > 0).then(|| u32::try_from(offset).unwrap_or(u32::MAX)),
+            },
+        };
+        Request { caller, call }
+    }
+}
+
+/// One word for what left the wallet.
+fn words(received: &Received) -> String {
+    match received {
+        Received::Typed(Reply::Answer(answer)) => {
+            let get = |name| answer.get(name).unwrap_or("");
+            let text = ["err_code", "trade_state", "result_code", "return_msg"]
+                .into_iter()
+                .map(get)
+                .find(|word| !word.is_empty())
+                .unwrap_or_default();
+            format!("{text} {}", get("recall"))
+        }
+        Received::Bytes(BytesReply::Xml(xml)) => String::from_utf8_lossy(xml).into_owned(),
+        Received::Typed(Reply::Drop | Reply::Hang | Reply::Http { .. })
+        | Received::Bytes(BytesReply::Drop | BytesReply::Hang | BytesReply::Http { .. })
+        | Received::Unsent
+        | Received::Lost
+        | Received::NoCertificate => format!("{received:?}"),
+    }
+}

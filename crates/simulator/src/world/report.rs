@@ -1,0 +1,216 @@
+//! What a run, or many, came to.
+
+use std::fmt::Write as _;
+
+use super::judge::Violation;
+use super::judge::finish::Ends;
+use super::probes::Probes;
+use super::tills::{n_of, n_of_text};
+use super::{World, out_trade_no};
+
+/// What one run came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Payments that tills tried to make.
+    pub orders: u64,
+    /// Orders that were accepted and ended PAID.
+    pub paid: u64,
+    /// Orders that ended FAILED.
+    pub failed: u64,
+    /// Orders that ended REVERSED.
+    pub reversed: u64,
+    /// PAID orders that were returned because their till asked.
+    pub returned: u64,
+    /// Orders that are held: the operator's.
+    pub held: u64,
+    /// Orders that neither ended nor are held.
+    pub open: u64,
+    /// The most orders open at once.
+    pub peak_open: u64,
+    /// Events of the run.
+    pub events: u64,
+    /// How much virtual time passed, in milliseconds.
+    pub virtual_ms: u64,
+    /// The same for the same setup (INV-30).
+    pub hash: u64,
+    /// What did not hold.
+    pub violations: Vec<Violation>,
+    /// What was reached.
+    pub probes: Probes,
+}
+
+impl World {
+    pub(super) fn report(&mut self) -> Report {
+        let end_ms = self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0);
+        self.wallet.advance(end_ms);
+        let parity = |sub_mch_id: &str| sub_mch_id.bytes().last().map(|digit| u32::from(digit & 1));
+        let ends: Ends = self.judge.finish(
+            self.wallet.ledger(),
+            self.switch.store.durable(),
+            |entry| Some(2 * n_of_text(&entry.key.out_trade_no)? + parity(&entry.key.sub_mch_id)?),
+            n_of,
+            &self.late,
+        );
+        Report {
+            seed: self.setup.seed,
+            orders: u64::try_from(self.tills.len()).unwrap_or(u64::MAX),
+            paid: ends.paid,
+            failed: ends.failed,
+            reversed: ends.reversed,
+            returned: ends.returned,
+            held: ends.held,
+            open: ends.open,
+            peak_open: self.judge.peak_open,
+            events: self.events,
+            virtual_ms: self.now,
+            hash: self.hash,
+            violations: std::mem::take(&mut self.judge.violations),
+            probes: std::mem::take(&mut self.judge.probes),
+        }
+    }
+}
+
+/// Many runs together.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Runs.
+    pub seeds: u64,
+    /// Sums over the runs, as in [`Report`].
+    pub orders: u64,
+    /// Orders that ended PAID.
+    pub paid: u64,
+    /// Orders that ended FAILED.
+    pub failed: u64,
+    /// Orders that ended REVERSED.
+    pub reversed: u64,
+    /// PAID orders that were returned.
+    pub returned: u64,
+    /// Orders that are held.
+    pub held: u64,
+    /// Orders that neither ended nor are held.
+    pub open: u64,
+    /// The most orders open at once in any run.
+    pub peak_open: u64,
+    /// Events.
+    pub events: u64,
+    /// Virtual time, in milliseconds.
+    pub virtual_ms: u64,
+    /// Real time, in milliseconds; 0 if it was not measured.
+    pub real_ms: u64,
+    /// Violations.
+    pub violations: u64,
+    /// Seeds in which a rule did not hold.
+    pub failing: Vec<u64>,
+    /// What was reached.
+    pub probes: Probes,
+}
+
+impl Summary {
+    /// Adds a run.
+    pub fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.orders += report.orders;
+        self.paid += report.paid;
+        self.failed += report.failed;
+        self.reversed += report.reversed;
+        self.returned += report.returned;
+        self.held += report.held;
+        self.open += report.open;
+        self.peak_open = self.peak_open.max(report.peak_open);
+        self.events += report.events;
+        self.virtual_ms += report.virtual_ms;
+        self.violations += u64::try_from(report.violations.len()).unwrap_or(0);
+        if !report.violations.is_empty() {
+            self.failing.push(report.seed);
+        }
+        self.probes.add(&report.probes);
+    }
+
+    /// Events in a second of real time; 0 if it was not measured.
+    #[must_use]
+    pub fn events_per_s(&self) -> u64 {
+        (self.events * 1_000).checked_div(self.real_ms).unwrap_or(0)
+    }
+
+    fn numbers(&self) -> [(&'static str, u64); 15] {
+        [
+            ("seeds", self.seeds),
+            ("orders", self.orders),
+            ("paid", self.paid),
+            ("failed", self.failed),
+            ("reversed", self.reversed),
+            ("returned", self.returned),
+            ("held", self.held),
+            ("open", self.open),
+            ("peak_open", self.peak_open),
+            ("events", self.events),
+            ("virtual_ms", self.virtual_ms),
+            ("real_ms", self.real_ms),
+            ("events_per_s", self.events_per_s()),
+            ("violations", self.violations),
+            ("failing_seeds", u64::try_from(self.failing.len()).unwrap_or(0)),
+        ]
+    }
+
+    /// A table for people.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = String::new();
+        for (name, value) in self.numbers() {
+            let _ = writeln!(table, "{name:<14} {value:>12}");
+        }
+        for (family, counts) in self.probes.families() {
+            let _ = writeln!(table, "{family}");
+            let mut line = String::new();
+            for (name, count) in counts {
+                let word = format!("{name}={count}");
+                if line.len() + word.len() > 100 {
+                    let _ = writeln!(table, "  {line}");
+                    line.clear();
+                }
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(&word);
+            }
+            let _ = writeln!(table, "  {line}");
+        }
+        table
+    }
+
+    /// One JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let numbers: Vec<String> =
+            self.numbers().iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        let seeds: Vec<String> = self.failing.iter().map(u64::to_string).collect();
+        let families: Vec<String> = self
+            .probes
+            .families()
+            .into_iter()
+            .map(|(family, counts)| {
+                let counts: Vec<String> =
+                    counts.iter().map(|(name, count)| format!("\"{name}\":{count}")).collect();
+                format!("\"{family}\":{{{}}}", counts.join(","))
+            })
+            .collect();
+        format!(
+            "{{{},\"failing\":[{}],\"probes\":{{{}}}}}",
+            numbers.join(","),
+            seeds.join(","),
+            families.join(",")
+        )
+    }
+}
+
+impl Violation {
+    /// One line for people: the rule, the payment, the moment, what was seen.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let payment = self.n.map_or_else(|| "-".to_owned(), out_trade_no);
+        let (s, ms) = (self.at_ms / 1_000, self.at_ms % 1_000);
+        format!("{} {payment} at {s}.{ms:03} s: {}", self.rule, self.what)
+    }
+}

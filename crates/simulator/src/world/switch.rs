@@ -1,0 +1,493 @@
+//! The process that is judged: shards, what it has published, the requests that wait, its life and death.
+
+use std::sync::Arc;
+
+use state_machine::planner::Quota;
+use state_machine::shard::{Config, Input, PayRequest, ReverseRequest, Shard, Ticket, Wait};
+use state_machine::{BootId, Now, Policy, Record, Tick, UnixMs, till};
+use store::contract::{Recovered, Store};
+use store::memory::CrashStore;
+
+use super::judge::Money;
+use super::store::Committer;
+use super::tills::{Ask, Till, key_of, n_of, provider_of};
+use super::told::Told;
+use super::{Event, World};
+use protocol::fact::attach_digest;
+
+/// How long a till's request is held. Source: DESIGN §4.
+const HOLD_MS: u64 = 8_000;
+/// Ticks do not begin at 0: a machine has run before its process starts.
+const TICK_BASE: u64 = 40_000;
+/// Requests that wait for one order.
+const WAITERS_MAX: usize = 16;
+
+/// One request of a till that waits at the switch.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    n: u32,
+    turn: u16,
+    ask: Ask,
+    /// Nobody has answered it yet.
+    unanswered: bool,
+    /// What is to be sent is still kept.
+    outgoing: bool,
+}
+
+/// Requests by ticket: slot and generation.
+#[derive(Debug, Default)]
+struct Tickets {
+    slots: Vec<(u32, Option<Waiting>)>,
+    free: Vec<u32>,
+}
+
+impl Tickets {
+    fn open(&mut self, waiting: Waiting) -> Ticket {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let Some((generation, place)) = self.slots.get_mut(slot as usize) else { return Ticket(u64::MAX) };
+        *generation = generation.wrapping_add(1);
+        *place = Some(waiting);
+        Ticket(u64::from(*generation) << 32 | u64::from(slot))
+    }
+
+    fn get(&mut self, ticket: Ticket) -> Option<&mut Waiting> {
+        let slot = usize::try_from(ticket.0 & 0xffff_ffff).ok()?;
+        let (generation, place) = self.slots.get_mut(slot)?;
+        if u64::from(*generation) == ticket.0 >> 32 { place.as_mut() } else { None }
+    }
+
+    /// Forgets a request once it is answered and nothing of it is to be sent.
+    fn close_if_done(&mut self, ticket: Ticket) {
+        if self.get(ticket).is_some_and(|waiting| !waiting.unanswered && !waiting.outgoing) {
+            let slot = u32::try_from(ticket.0 & 0xffff_ffff).unwrap_or(u32::MAX);
+            if let Some((_, place)) = self.slots.get_mut(slot as usize) {
+                *place = None;
+                self.free.push(slot);
+            }
+        }
+    }
+}
+
+/// One shard with its inbox.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) shard: Shard,
+    inbox: Vec<Input>,
+    /// When it runs next; other plans for it are out of date.
+    run_at: u64,
+}
+
+/// The process and its machine.
+#[derive(Debug)]
+pub(super) struct Switch {
+    policy: Policy,
+    quota: Quota,
+    orders_max: u32,
+    pub(super) seats: Vec<Seat>,
+    published: Vec<Option<Arc<Record>>>,
+    tickets: Tickets,
+    pub(super) store: CrashStore,
+    pub(super) committer: Committer,
+    /// Grows with each death; what belongs to an earlier life is void.
+    pub(super) life: u32,
+    pub(super) is_up: bool,
+    boot: BootId,
+    boot_at: u64,
+    pub(super) frozen_until: u64,
+}
+
+impl Switch {
+    pub(super) fn new(policy: Policy, quota: Quota, orders_max: u32, orders: u32, seed: u64) -> Self {
+        Self {
+            policy,
+            quota,
+            orders_max,
+            seats: Vec::new(),
+            published: vec![None; usize::try_from(orders).unwrap_or(0)],
+            tickets: Tickets::default(),
+            store: CrashStore::new(),
+            committer: Committer::default(),
+            life: 0,
+            is_up: false,
+            boot: BootId(seed ^ 0xb007),
+            boot_at: 0,
+            frozen_until: 0,
+        }
+    }
+
+    /// The shard of a payment. Half of the shards of a run that restarts with another count change owners.
+    pub(super) fn shard_of(&self, n: u32) -> usize {
+        let hash = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        usize::try_from(hash).unwrap_or(0) % self.seats.len().max(1)
+    }
+
+    fn published(&mut self, n: u32) -> Option<&mut Option<Arc<Record>>> {
+        self.published.get_mut(usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn publish(&mut self, n: u32, record: Option<Arc<Record>>) {
+        if let Some(place) = self.published(n) {
+            *place = record;
+        }
+    }
+
+    /// What every thread can read of a payment: the table, else the store.
+    fn find(&mut self, n: u32) -> Option<Arc<Record>> {
+        if let Some(Some(record)) = self.published(n) {
+            return Some(Arc::clone(record));
+        }
+        self.store.find(&key_of(n)).ok().flatten().map(Arc::new)
+    }
+
+    fn config(&self, shards: u32) -> Config {
+        let part = |whole: u32| (whole / shards).max(1);
+        let Quota { pay, query, reverse, calls_max } = self.quota;
+        Config {
+            policy: self.policy,
+            quota: Quota {
+                pay: part(pay),
+                query: part(query),
+                reverse: part(reverse),
+                calls_max: part(calls_max),
+            },
+            quotas: Vec::new(),
+            orders_max: self.orders_max.div_ceil(shards),
+            waiters_max: WAITERS_MAX,
+            boot: self.boot,
+        }
+    }
+}
+
+impl World {
+    /// The present, as the process sees it.
+    pub(super) fn clock(&self) -> Now {
+        let wall = self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0) + self.wall_offset_ms;
+        Now { tick: self.tick_of(self.now), wall: UnixMs(wall) }
+    }
+
+    pub(super) fn tick_of(&self, at: u64) -> Tick {
+        Tick::from_ms(TICK_BASE + at.saturating_sub(self.switch.boot_at))
+    }
+
+    pub(super) fn moment_of(&self, tick: Tick) -> u64 {
+        self.switch.boot_at.saturating_add(tick.as_ms().saturating_sub(TICK_BASE))
+    }
+
+    /// The process starts: every open order is taken up where it stood.
+    pub(super) fn on_start(&mut self, life: u32) {
+        if life != self.switch.life || self.switch.is_up {
+            return;
+        }
+        let shards = u32::try_from(1 + self.rng.store.below(self.drawn.shards_max)).unwrap_or(1);
+        let now = self.clock();
+        let config = self.switch.config(shards);
+        let seat =
+            |_| Seat { shard: Shard::new(config.clone(), now.tick), inbox: Vec::new(), run_at: u64::MAX };
+        self.switch.seats = (0..shards).map(seat).collect();
+        self.switch.is_up = true;
+        self.switch.frozen_until = 0;
+        let mut open = Vec::new();
+        let _ = self.switch.store.open_orders(&mut |found| match found {
+            Recovered::Open(record) => open.push(record),
+            Recovered::Damaged(_) => {}
+        });
+        self.note_all(|| format!("process starts: {shards} shards, {} open orders", open.len()));
+        self.mix(1, u64::from(shards), u64::try_from(open.len()).unwrap_or(0));
+        for record in open {
+            let place = self.switch.shard_of(n_of(&record.key));
+            if let Some(seat) = self.switch.seats.get_mut(place) {
+                seat.shard.recover(*record, now);
+            }
+        }
+        for shard in 0..u16::try_from(shards).unwrap_or(1) {
+            self.nudge(shard, 0);
+        }
+    }
+
+    /// The process dies. What is on the wire stays on the wire; everything else is gone.
+    pub(super) fn crash(&mut self, down_ms: u64, reboots: bool) {
+        self.die(reboots, |staged, rng| usize::try_from(rng.below(staged + 1)).unwrap_or(0));
+        let life = self.switch.life;
+        self.later(down_ms.max(20), Event::Start { life });
+    }
+
+    /// Ends the process; `kept` says how many of the commits under way reach the disk all the same.
+    fn die(&mut self, reboots: bool, kept: impl FnOnce(u64, &mut crate::rng::Rng) -> usize) {
+        self.switch.life += 1;
+        if reboots {
+            self.switch.boot = BootId(self.switch.boot.0.wrapping_add(1));
+            self.switch.boot_at = self.now;
+        }
+        if !self.switch.is_up {
+            return;
+        }
+        self.note_all(|| format!("process dies{}", if reboots { ", machine reboots" } else { "" }));
+        self.switch.is_up = false;
+        self.switch.seats.clear();
+        self.switch.published.fill(None);
+        let staged = u64::try_from(self.switch.store.staged()).unwrap_or(0);
+        let kept = kept(staged, &mut self.rng.store);
+        self.switch.store.crash(kept);
+        self.lose_commits(kept);
+        self.hang_up_calls();
+        // Every till that waits sees its connection break.
+        let tickets = std::mem::take(&mut self.switch.tickets);
+        for waiting in tickets.slots.into_iter().filter_map(|(_, waiting)| waiting) {
+            if waiting.unanswered {
+                let Waiting { n, turn, .. } = waiting;
+                self.later(2, Event::Told { n, turn, told: Told::Lost });
+            }
+        }
+    }
+
+    /// The process is told to stop: it takes no more payments, and ends a little later.
+    pub(super) fn drain(&mut self, after_ms: u64) {
+        for shard in 0..self.switch.seats.len() {
+            self.input(shard, Input::Drain);
+        }
+        let life = self.switch.life;
+        self.later(after_ms, Event::Stop { life });
+    }
+
+    pub(super) fn on_stop(&mut self, life: u32) {
+        if life == self.switch.life && self.switch.is_up {
+            // The store is closed whole: what it was given is durable.
+            self.die(false, |staged, _| usize::try_from(staged).unwrap_or(0));
+            let life = self.switch.life;
+            let down_ms = 20 + self.rng.faults.below(2_000);
+            self.later(down_ms, Event::Start { life });
+        }
+    }
+
+    /// The process stands still; its sockets fill up meanwhile.
+    pub(super) fn freeze(&mut self, for_ms: u64) {
+        self.switch.frozen_until = self.switch.frozen_until.max(self.now + for_ms);
+    }
+
+    /// Puts something into a shard's inbox.
+    pub(super) fn input(&mut self, shard: usize, input: Input) {
+        let Some(seat) = self.switch.seats.get_mut(shard) else { return };
+        seat.inbox.push(input);
+        // A shard takes what has gathered: the more it has to do, the more at once.
+        let lag_ms = if self.setup.faults { self.rng.store.below(3) } else { 0 };
+        self.nudge(u16::try_from(shard).unwrap_or(0), lag_ms);
+    }
+
+    /// Has a shard run after `after_ms` at the latest.
+    pub(super) fn nudge(&mut self, shard: u16, after_ms: u64) {
+        let at = (self.now + after_ms).max(self.switch.frozen_until);
+        self.run_by(shard, at);
+    }
+
+    fn run_by(&mut self, shard: u16, at: u64) {
+        let Some(seat) = self.switch.seats.get_mut(usize::from(shard)) else { return };
+        if at < seat.run_at {
+            seat.run_at = at;
+            self.at(at, Event::Run { shard });
+        }
+    }
+
+    /// A shard runs: it takes its inputs, fires its timers, and its actions are carried out.
+    pub(super) fn on_run(&mut self, shard: u16) {
+        let (now, moment, frozen_until) = (self.clock(), self.now, self.switch.frozen_until);
+        let Some(seat) = self.switch.seats.get_mut(usize::from(shard)) else { return };
+        if seat.run_at != moment {
+            return;
+        }
+        seat.run_at = u64::MAX;
+        if frozen_until > moment {
+            return self.run_by(shard, frozen_until);
+        }
+        let mut inputs = std::mem::take(&mut seat.inbox);
+        let batch = seat.shard.step(inputs.drain(..), now);
+        seat.inbox = inputs;
+        if let Some(batch) = batch {
+            self.submit(shard, batch);
+        }
+        self.act_all(shard);
+    }
+
+    /// Carries out a shard's actions, and plans when it runs next.
+    pub(super) fn act_all(&mut self, shard: u16) {
+        let life = self.switch.life;
+        while self.switch.life == life
+            && let Some(seat) = self.switch.seats.get_mut(usize::from(shard))
+            && let Some(action) = seat.shard.poll_action()
+        {
+            self.act(shard, action);
+        }
+        if self.switch.life != life {
+            return;
+        }
+        let wake = self.switch.seats.get(usize::from(shard)).and_then(|seat| seat.shard.next_wake());
+        if let Some(wake) = wake {
+            let at = self.moment_of(wake).max(self.now + 1);
+            self.run_by(shard, at);
+        }
+    }
+
+    /// A till's request reaches the switch.
+    pub(super) fn on_request(&mut self, n: u32, turn: u16, ask: Ask) {
+        if !self.switch.is_up {
+            return self.later(3, Event::Told { n, turn, told: Told::Lost });
+        }
+        self.mix(2, u64::from(n), u64::from(turn));
+        self.note(n, || format!("till asks: {ask:?}"));
+        let key = key_of(n);
+        let outgoing = matches!(ask, Ask::Pay(_) | Ask::PayOther);
+        let waiting = Waiting { n, turn, ask, unanswered: true, outgoing };
+        let input = match ask {
+            Ask::Query => {
+                let told = match self.switch.find(n) {
+                    Some(record) => (Told::of_query(&till::query(&record)), record.version),
+                    None => (Told::NotExist, 0),
+                };
+                return self.tell(n, turn, told.0, told.1);
+            }
+            Ask::Pay(wait) => self.pay_input(waiting, wait, false),
+            Ask::PayOther => self.pay_input(waiting, Wait::FirstWord, true),
+            Ask::Watch => {
+                let ticket = self.switch.tickets.open(waiting);
+                (ticket, Input::Watch { ticket, key, wait: Wait::Definite })
+            }
+            Ask::Reverse => {
+                let ticket = self.switch.tickets.open(waiting);
+                let provider = provider_of(key.merchant);
+                (ticket, Input::Reverse(ReverseRequest { ticket, key, provider }))
+            }
+        };
+        let (ticket, input) = input;
+        self.later(HOLD_MS, Event::HoldEnds { ticket: ticket.0 });
+        self.input(self.switch.shard_of(n), input);
+    }
+
+    fn pay_input(&mut self, waiting: Waiting, wait: Wait, other: bool) -> (Ticket, Input) {
+        let n = waiting.n;
+        let key = key_of(n);
+        let ticket = self.switch.tickets.open(waiting);
+        let index = usize::try_from(n).unwrap_or(usize::MAX);
+        #[expect(clippy::indexing_slicing, reason = "only payments that have begun ask")]
+        let till = &self.tills[index];
+        let amount = if other { protocol::Fen::new(till.amount.get() + 1).ok() } else { None };
+        let mut digest = [u8::from(other); 16];
+        for (to, from) in digest.iter_mut().zip(n.to_le_bytes()) {
+            *to = from;
+        }
+        let request = PayRequest {
+            ticket,
+            key,
+            provider: provider_of(key.merchant),
+            amount: amount.unwrap_or(till.amount),
+            digest,
+            attach: attach_digest(Till::attach(n)),
+            wait,
+        };
+        (ticket, Input::Pay(request))
+    }
+
+    /// A request has been held long enough: it is answered with what everybody can read.
+    pub(super) fn on_hold_ends(&mut self, ticket: u64) {
+        let Some(waiting) = self.switch.tickets.get(Ticket(ticket)).copied() else { return };
+        if !waiting.unanswered {
+            return;
+        }
+        let found = self.switch.find(waiting.n);
+        let told = match (waiting.ask, found) {
+            // It may be on its way into the store: nothing can be said.
+            (Ask::Pay(_) | Ask::PayOther, None) => (Told::Lost, 0),
+            (Ask::Watch | Ask::Query, None) => (Told::NotExist, 0),
+            (Ask::Reverse, None) => (Told::ReverseAgain, 0),
+            (Ask::Watch | Ask::Query, Some(record)) => {
+                (Told::of_query(&till::query(&record)), record.version)
+            }
+            (Ask::Pay(_) | Ask::PayOther, Some(record)) => {
+                let open = till::query(&record);
+                // Whoever waits for an open payment hears so; the rest is answered by the shard.
+                let told = if record.is_definite() { Told::Lost } else { Told::of_query(&open) };
+                (told, record.version)
+            }
+            (Ask::Reverse, Some(record)) => {
+                let answer = till::reverse(&record, state_machine::shard::Said::Reversal);
+                (Told::of_reverse(answer), record.version)
+            }
+        };
+        self.answer(Ticket(ticket), told.0, told.1);
+    }
+
+    /// Answers a request, if nobody has done so.
+    pub(super) fn answer(&mut self, ticket: Ticket, told: Told, version: u32) {
+        let Some(waiting) = self.switch.tickets.get(ticket) else { return };
+        if std::mem::replace(&mut waiting.unanswered, false) {
+            let Waiting { n, turn, .. } = *waiting;
+            self.tell(n, turn, told, version);
+        }
+        self.switch.tickets.close_if_done(ticket);
+    }
+
+    /// Which payment a request is about, and what it asks.
+    pub(super) fn asked(&mut self, ticket: Ticket) -> Option<(u32, Ask)> {
+        self.switch.tickets.get(ticket).map(|waiting| (waiting.n, waiting.ask))
+    }
+
+    /// Takes what is kept to be sent under a ticket; `None` if it was taken before.
+    pub(super) fn take_outgoing(&mut self, ticket: Ticket) -> Option<Ask> {
+        let waiting = self.switch.tickets.get(ticket)?;
+        let ask = waiting.ask;
+        let kept = std::mem::replace(&mut waiting.outgoing, false);
+        self.switch.tickets.close_if_done(ticket);
+        kept.then_some(ask)
+    }
+
+    /// Refuses a request. That nothing was charged may be said only of a number that the store does not know.
+    pub(super) fn refuse(&mut self, ticket: Ticket, why: state_machine::shard::NotAccepted) {
+        let Some((n, ask)) = self.asked(ticket) else { return };
+        let _ = self.take_outgoing(ticket);
+        let told = match (ask, self.switch.find(n)) {
+            (Ask::Pay(_), Some(record)) => {
+                let answer = till::pay(&record, state_machine::shard::Said::Repeated);
+                (Told::of_pay(&answer), record.version)
+            }
+            (Ask::PayOther, Some(_)) => (Told::NumberUsed, 0),
+            (Ask::Reverse, _) => (Told::ReverseAgain, 0),
+            (Ask::Pay(_) | Ask::PayOther | Ask::Query | Ask::Watch, _) => (Told::NotAccepted(why), 0),
+        };
+        self.judge.probes.other(Told::NotAccepted(why).as_str());
+        self.answer(ticket, told.0, told.1);
+    }
+
+    /// A watched order is not in memory: the store has its end, if it exists.
+    pub(super) fn not_here(&mut self, ticket: Ticket) {
+        let Some((n, _)) = self.asked(ticket) else { return };
+        let told = match self.switch.find(n) {
+            Some(record) => (Told::of_query(&till::query(&record)), record.version),
+            None => (Told::NotExist, 0),
+        };
+        self.answer(ticket, told.0, told.1);
+    }
+
+    /// Tells a till. What the network loses was not told.
+    fn tell(&mut self, n: u32, turn: u16, told: Told, version: u32) {
+        let told = if told != Told::Lost && self.till_network_loses() {
+            self.probes_fault("till_answer_lost");
+            Told::Lost
+        } else {
+            told
+        };
+        self.note(n, || format!("till is told: {} (version {version})", told.as_str()));
+        self.mix(3, u64::from(n), u64::from(version));
+        if told == Told::Lost {
+            return self.later(10_000, Event::Told { n, turn, told });
+        }
+        let wallet = &mut self.wallet;
+        let (now_ms, callers) = (self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0), &self.callers);
+        self.judge.on_told(n, told, version, || {
+            wallet.advance(now_ms);
+            wallet.entry(&super::network::ledger_key(callers, n)).map(Money::of)
+        });
+        let delay_ms = 1 + self.rng.tills.below(20);
+        self.later(delay_ms, Event::Told { n, turn, told });
+    }
+}
