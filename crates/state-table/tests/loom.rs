@@ -124,3 +124,18 @@ fn it_is_found_while_it_moves_twice() {
         reads.join().expect("no panic");
     });
 }
+
+#[test]
+fn it_is_found_while_another_moves_into_the_place_that_it_left() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let (mut writer, reader) = table::<2>(3);
+        let first = insert(&mut writer, 1);
+        let stays = insert(&mut writer, 2);
+        insert(&mut writer, 3);
+        let reads = thread::spawn(move || assert_eq!(find(&reader, 2), Some(stays)));
+        assert!(writer.remove(first));
+        reads.join().expect("no panic");
+    });
+}
