@@ -1,3 +1,5 @@
-//! Whole-product tests: the real binary, real sockets, a real store.
+//! Whole-product tests: real sockets, TLS, a real store.
 
+mod customers;
+mod support;
 mod tidy;

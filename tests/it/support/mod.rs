@@ -1,0 +1,180 @@
+//! A wallet, a switch and tills, all on real sockets of this machine.
+
+pub(crate) mod till;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gateway::config::Config;
+use gateway::engine::Engine;
+use gateway::switch::Switch;
+use protocol::OutTradeNo;
+use simulator::http::{SharedWallet, TestPki, serve_tls};
+use simulator::{Options, Provider, SubMerchants, Wallet};
+use state_machine::{Channel, MerchantId, OrderKey, Policy, Record};
+use store::merchant::{Mode, Northbound, SignKinds, api_key_digest};
+use store::{NewMerchant, SqliteStore};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use till::Till;
+
+pub(crate) const PROVIDER_MCH: &str = "1900000109";
+pub(crate) const PROVIDER_APPID: &str = "wxd930ea5d5a258f4f";
+const PROVIDER_KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// A wallet that listens, and a folder for a switch.
+pub(crate) struct World {
+    pub(crate) wallet: SharedWallet,
+    wallet_addr: SocketAddr,
+    folder: TempDir,
+    pub(crate) speed: u32,
+    /// Counts for the numbers of payments and codes.
+    pub(crate) merchants: Vec<MerchantId>,
+}
+
+impl World {
+    /// A wallet behind TLS, its customers and the switch's clocks `speed` times as fast as real ones.
+    pub(crate) async fn new(speed: u32) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let pki = TestPki::generate(&["localhost"], PROVIDER_MCH).expect("certificates");
+        pki.write_to(folder.path()).expect("certificates are written");
+        let mut options = Options::new(Provider {
+            appid: PROVIDER_APPID.to_owned(),
+            mch_id: PROVIDER_MCH.to_owned(),
+            key: PROVIDER_KEY.to_owned(),
+            sub_merchants: SubMerchants::Any,
+        });
+        options.speed = speed;
+        // The model counts the guard from the arrival of the pay request, the switch from its departure.
+        options.reversal_slack_ms = 300;
+        let wallet = Arc::new(Mutex::new(Wallet::new(1, options)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let wallet_addr = listener.local_addr().expect("an address");
+        tokio::spawn(serve_tls(Arc::clone(&wallet), listener, pki.server_config().expect("TLS settings")));
+        let mut world = Self { wallet, wallet_addr, folder, speed, merchants: Vec::new() };
+        world.add_merchants();
+        world
+    }
+
+    fn config(&self) -> Config {
+        let folder = self.folder.path().display();
+        let text = format!(
+            r#"
+            mode = "sandbox"
+            [listen]
+            gateway = "127.0.0.1:0"
+            admin = "127.0.0.1:0"
+            admin_socket = "{folder}/admin.sock"
+            [store]
+            path = "{folder}/hufu.db"
+            [northbound]
+            merchant_per_second = 10000
+            merchant_burst = 10000
+            [limits]
+            orders_max = 10000
+            [[provider]]
+            mch_id = "{PROVIDER_MCH}"
+            appid = "{PROVIDER_APPID}"
+            hosts = ["https://localhost:{port}"]
+            client_cert_file = "{folder}/apiclient_cert.pem"
+            client_key_file = "{folder}/apiclient_key.pem"
+            ca_file = "{folder}/ca.pem"
+            [provider.quota]
+            pay_per_second = 1000
+            query_per_second = 2000
+            reverse_per_second = 1000
+            "#,
+            port = self.wallet_addr.port(),
+        );
+        let secrets = [
+            ("HUFU_STORE__SEAL_KEY".to_owned(), SEAL_KEY.to_owned()),
+            (format!("HUFU_PROVIDER__{PROVIDER_MCH}__KEY"), PROVIDER_KEY.to_owned()),
+        ];
+        let mut config = Config::parse(&text, secrets).expect("the settings are right");
+        config.policy = Policy { retain_ms: 1_000, ..Policy::default().scaled(u64::from(self.speed)) };
+        config
+    }
+
+    fn add_merchants(&mut self) {
+        let config = self.config();
+        let store = SqliteStore::open(&config.store.path, &config.store.seal_key, store::Options::default())
+            .expect("a new store");
+        let mut book = store.merchant_book().expect("its merchants");
+        let provider = book.provider(Channel::WechatV2, &parsed(PROVIDER_MCH)).expect("a provider");
+        for n in 0..2 {
+            let merchant = NewMerchant {
+                northbound: Northbound {
+                    mch_id: parsed(&format!("150000000{n}")),
+                    sub_mch_id: None,
+                    appid: parsed(&format!("wx000000000000000{n}")),
+                },
+                provider,
+                upstream_sub_mch_id: parsed(&format!("190000011{n}")),
+                sub_appid: None,
+                signing_key: key_of(n).into(),
+                api_key_digest: Some(api_key_digest(&format!("hufu_sk_test{n}"))),
+                mode: Mode::Relay,
+                sign_kinds: SignKinds::Both,
+            };
+            self.merchants.push(book.add(&merchant, gateway::switch::wall()).expect("a merchant"));
+        }
+        drop(book);
+        drop(store);
+    }
+
+    /// Starts a switch on this world's store.
+    pub(crate) async fn switch(&self) -> Switch {
+        Switch::start(self.config()).await.unwrap_or_else(|error| panic!("the switch starts: {error}"))
+    }
+
+    /// A till of merchant `n` (0 or 1).
+    pub(crate) fn till(&self, switch: &Switch, n: u8) -> Till {
+        Till::new(switch.gateway_addr(), &format!("150000000{n}"), &format!("wx000000000000000{n}"), &key_of(n))
+    }
+
+    /// The durable record of a payment of merchant `n`.
+    pub(crate) async fn record(&self, switch: &Switch, n: u8, number: &str) -> Option<Arc<Record>> {
+        let number: OutTradeNo = number.parse().expect("a number");
+        let key = OrderKey { merchant: self.merchants[usize::from(n)], number };
+        switch.core().find(&key).wait().await.expect("the store answers")
+    }
+
+    /// Fen that the wallet holds under a number of merchant `n`, and how often it captured money for it.
+    pub(crate) fn money(&self, n: u8, number: &str) -> (u64, u32) {
+        let key = simulator::Key::new(PROVIDER_MCH, &format!("190000011{n}"), number);
+        let wallet = self.wallet.lock().expect("the wallet is whole");
+        wallet.entry(&key).map_or((0, 0), |entry| (entry.held_fen(), entry.captures))
+    }
+
+    /// What the wallet found wrong with the switch's behaviour, payment by payment.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let wallet = self.wallet.lock().expect("the wallet is whole");
+        wallet.ledger().filter(|entry| !entry.violations.is_empty()).map(simulator::Entry::to_json).collect()
+    }
+}
+
+fn key_of(n: u8) -> String {
+    format!("0123456789abcdef0123456789abcde{n}")
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("well-formed")
+}
+
+/// Asks until `answer` says something, at most `limit`: tests wait for facts, not for time.
+pub(crate) async fn until<T>(limit: Duration, mut answer: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let deadline = tokio::time::Instant::now() + limit;
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        if let Some(found) = answer().await {
+            return Some(found);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return None;
+        }
+        pace.tick().await;
+    }
+}
