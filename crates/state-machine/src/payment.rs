@@ -177,8 +177,8 @@ impl Payment {
         self.left(now.saturating_add(policy.leave_ms), policy);
     }
 
-    /// The pay request left, or can have left, at `at`: the latest word about T0 counts, earlier or later. It is
-    /// recorded with whatever is recorded next.
+    /// The pay request left, or can have left, at `at`: the latest word about T0 counts, earlier or later. It
+    /// is recorded with whatever is recorded next.
     pub fn left(&mut self, at: Tick, policy: &Policy) {
         self.left_at = at;
         self.record.left_tick = Some(at);
@@ -252,7 +252,8 @@ impl Payment {
         }
     }
 
-    /// Whether the next call should prefer the other host (B1: after two in a row without a usable answer; C3).
+    /// Whether the next call should prefer the other host (B1: after two in a row without a usable answer;
+    /// C3).
     #[must_use]
     pub fn prefers_other_host(&self) -> bool {
         match &self.stage {
@@ -320,7 +321,8 @@ impl Payment {
             && paid.time_end_s.is_none_or(|end| end >= earliest_s)
     }
 
-    /// *Ours*, for a number that may be another's: as above, and provably so. Source: wechatpay-v2 §4.5, terms.
+    /// *Ours*, for a number that may be another's: as above, and provably so. Source: wechatpay-v2 §4.5,
+    /// terms.
     fn is_ours(&self, paid: &Paid, policy: &Policy) -> bool {
         let attach = self.record.attach == 0 || self.record.attach == paid.attach;
         self.record.claim != Claim::Foreign

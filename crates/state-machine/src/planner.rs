@@ -30,8 +30,8 @@ pub struct Quota {
     pub query: u32,
     /// Reversals and refunds.
     pub reverse: u32,
-    /// Calls under way at once, pay requests apart: slower answers mean fewer calls, and no new payments while
-    /// there is no room (NU-11).
+    /// Calls under way at once, pay requests apart: slower answers mean fewer calls, and no new payments
+    /// while there is no room (NU-11).
     pub calls_max: u32,
 }
 
@@ -56,7 +56,8 @@ struct Budget {
     /// The present limit, 1 to `limit_max`.
     limit: u32,
     limit_max: u32,
-    /// When the limit was last changed.
+    /// When the limit was last halved, and last changed at all.
+    halved: Option<Tick>,
     changed: Tick,
     /// When the granted calls of the last window went out, oldest first.
     granted: VecDeque<Tick>,
@@ -67,13 +68,14 @@ struct Budget {
 impl Budget {
     fn new(limit: u32) -> Self {
         let (granted, changed) = (VecDeque::new(), Tick::ZERO);
-        Self { limit, limit_max: limit, changed, granted, reserved: 0 }
+        Self { limit, limit_max: limit, halved: None, changed, granted, reserved: 0 }
     }
 
     /// The wallet said that this was too often: half from here, once per window.
     fn throttle(&mut self, now: Tick) {
-        if self.limit == self.limit_max || now.ms_since(self.changed) >= WINDOW_MS {
+        if self.halved.is_none_or(|at| now.ms_since(at) >= WINDOW_MS) {
             self.limit = (self.limit / 2).max(1).min(self.limit_max);
+            self.halved = Some(now);
             self.changed = now;
         }
     }
@@ -167,8 +169,8 @@ impl Account {
         }
     }
 
-    /// Whether accepted payments need all the room there is: as many calls are under way as may be, or what is
-    /// queued to decide or prove would fill its budget for many seconds.
+    /// Whether accepted payments need all the room there is: as many calls are under way as may be, or what
+    /// is queued to decide or prove would fill its budget for many seconds.
     fn is_crowded(&self) -> bool {
         let over = |queued: usize, budget: &Budget| {
             queued > budget.limit.saturating_mul(BACKLOG_SECONDS_MAX) as usize
@@ -330,6 +332,25 @@ impl Planner {
                 .sum::<usize>()
         };
         self.accounts.iter().map(of).sum()
+    }
+}
+
+#[cfg(test)]
+impl Planner {
+    /// Whether `call` of `order` waits for room.
+    pub(crate) fn holds(&self, order: OrderRef, call: Call) -> bool {
+        self.accounts.iter().any(|account| {
+            [&account.deciding, &account.pairs, &account.asking, &account.reversals]
+                .into_iter()
+                .flatten()
+                .any(|waiting| waiting.order == order && waiting.call == call)
+        })
+    }
+
+    /// Pay requests and reversals that room is reserved for, and calls under way.
+    pub(crate) fn books(&self) -> (u32, u32, u32) {
+        let sum = |of: fn(&Account) -> u32| self.accounts.iter().map(of).sum();
+        (sum(|a| a.pay.reserved), sum(|a| a.reverse.reserved), sum(|a| a.under_way))
     }
 }
 

@@ -129,6 +129,9 @@ impl Policy {
             (self.held_pause_ms == 0, "held_pause is 0"),
             (self.refund_pause_ms == 0, "refund_pause is 0"),
             (self.dialog_query_ms == 0, "dialog_query is 0"),
+            (self.reversal_guard_ms == 0, "reversal_guard is 0: a reversal could overtake its payment"),
+            (self.looks_ms[0] > self.looks_ms[1], "the second look is before the first"),
+            (self.slow_ms > self.stuck_ms, "slow is after stuck"),
         ]
         .into_iter()
         .filter_map(|(wrong, why)| wrong.then_some(why))

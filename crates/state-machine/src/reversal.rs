@@ -1,8 +1,8 @@
 //! Tables C and D: closing an order or returning its money, until that is proven.
 //!
 //! The loop is *reverse, ask, pause*. It ends by a query that shows it, by proven absence (C9), or by a
-//! finished repair refund; never by the reversal's own SUCCESS. The same loop serves an order that gave up and
-//! a PAID order whose merchant wants it reversed. Source: wechatpay-v2 §4.5 C, D.
+//! finished repair refund; never by the reversal's own SUCCESS. The same loop serves an order that gave up
+//! and a PAID order whose merchant wants it reversed. Source: wechatpay-v2 §4.5 C, D.
 
 use protocol::fact::{PayFact, QueryFact, RefundFact, RefundStatus, RefundsFact, ReverseFact, Row};
 use timer_wheel::Tick;
@@ -176,7 +176,8 @@ impl Reversal {
         context.now.saturating_add(pause)
     }
 
-    /// C5 keeps its pace while a dialog can be open; a wallet that says so for ten minutes gets the usual pauses.
+    /// C5 keeps its pace while a dialog can be open; a wallet that says so for ten minutes gets the usual
+    /// pauses.
     fn in_dialog(&self, context: &Context<'_>) -> bool {
         matches!(self.last, Some(ReverseFact::InProgress))
             && context.now.ms_since(self.started) < context.policy.slow_ms
@@ -315,12 +316,20 @@ impl Reversal {
         self.then(Turn::Reverse, at.max(context.now.saturating_add(1)))
     }
 
-    /// C9: two not-founds 30 s apart, the last 60 s after the pay connection was closed, and a verified answer
-    /// to a reversal before them.
+    /// C9: two not-founds 30 s apart, the last 60 s after the pay connection was closed, and a verified
+    /// answer to a reversal before them.
     fn on_absent(&mut self, context: &Context<'_>) -> Progress {
         let Context { policy, now, closed_at, asked_at, .. } = *context;
-        let (true, Some(closed_at)) = (self.answered, closed_at) else { return self.again(context) };
+        if !self.answered {
+            let progress = self.again(context);
+            // Even after seven days: without an answer to a reversal this would never be proven (INV-11).
+            if !self.holding {
+                self.turn = Turn::Reverse;
+            }
+            return progress;
+        }
         let since = *self.absent_since.get_or_insert(now);
+        let Some(closed_at) = closed_at else { return self.again(context) };
         let proven_at = since
             .saturating_add(policy.absent_apart_ms)
             .max(closed_at.saturating_add(policy.absent_grace_ms));
@@ -342,8 +351,8 @@ impl Reversal {
         }
     }
 
-    /// C1, REFUND: the full sum, or no refund at all after a reversal that said done, proves that the reversal
-    /// took effect.
+    /// C1, REFUND: the full sum, or no refund at all after a reversal that said done, proves that the
+    /// reversal took effect.
     fn on_weighed(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
         match fact {
             RefundsFact::Listed { returned_fen, .. } if returned_fen >= context.amount_fen => {

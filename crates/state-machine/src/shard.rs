@@ -67,10 +67,11 @@ struct Entry {
     /// Whether a last query holds room for the reversal.
     reserved: bool,
     waiters: Vec<Waiter>,
-    /// The newest durable version. While there is none nobody is answered: the number may turn out to be known.
+    /// The newest durable version. While there is none nobody is answered: the number may turn out to be
+    /// known.
     durable: Option<Arc<Record>>,
-    /// The request that made the payment, until its pay request is sent or discarded. It holds room in the pay
-    /// quota.
+    /// The request that made the payment, until its pay request is sent or discarded. It holds room in the
+    /// pay quota.
     pay_ticket: Option<Ticket>,
 }
 
@@ -314,9 +315,9 @@ impl Shard {
         self.apply(order, now, |payment, policy, effects| payment.on_due(now, policy, effects));
     }
 
-    /// Arms the timer of an order, or queues its call if that is due. Every open order leaves here with exactly
-    /// one next step: a call under way, a record under way, a call queued, or a timer (INV-18). Beside one of the
-    /// first three a timer may limit how long it is waited for.
+    /// Arms the timer of an order, or queues its call if that is due. Every open order leaves here with
+    /// exactly one next step: a call under way, a record under way, a call queued, or a timer (INV-18).
+    /// Beside one of the first three a timer may limit how long it is waited for.
     fn schedule(&mut self, order: OrderRef, now: Tick) {
         let policy = self.config.policy;
         let Some(entry) = self.orders.get_mut(order) else { return };
@@ -419,6 +420,33 @@ impl Shard {
     #[must_use]
     pub fn open_orders(&self) -> usize {
         self.orders.iter().filter(|entry| entry.latest.is_open()).count()
+    }
+}
+
+#[cfg(test)]
+impl Shard {
+    /// INV-18: every open order has exactly one next step, and the planner's books agree with the orders.
+    fn check(&self, now: Tick) {
+        let mut reserved = 0;
+        let mut under_way = 0;
+        let mut pays = 0;
+        for entry in self.orders.iter() {
+            let (calls, record) = (entry.under_way.is_some(), entry.undurable > 0);
+            let queued = entry.queued.is_some_and(|(call, _)| {
+                self.index.get(&entry.latest.key).is_some_and(|order| self.planner.holds(*order, call))
+            });
+            assert_eq!(queued, entry.queued.is_some(), "queued, but not in the planner: {entry:?}");
+            let steps = u32::from(calls || record) + u32::from(queued);
+            let is_open = !entry.payment.is_settled();
+            assert_eq!(entry.payment.record().is_open(), is_open, "{entry:?}");
+            assert!(steps <= 1, "two next steps: {entry:?}");
+            assert!(steps == 1 || entry.timer.is_some(), "no next step: {entry:?}");
+            assert!(is_open || !queued, "a call after the end: {entry:?}");
+            reserved += u32::from(entry.reserved);
+            under_way += u32::from(calls);
+            pays += u32::from(entry.pay_ticket.is_some());
+        }
+        assert_eq!(self.planner.books(), (pays, reserved, under_way), "at {now:?}");
     }
 }
 

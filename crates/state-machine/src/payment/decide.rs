@@ -94,6 +94,7 @@ impl Payment {
         effects: &mut Effects,
     ) {
         if self.is_same_money(&paid, policy) {
+            self.record.refusal = None; // Whatever was refused, there was money.
             self.stage = Stage::Weighing { paid, at: now.tick, rounds: 0, none: 0 };
         } else {
             self.hold(Held::Differs, now, policy, effects);

@@ -280,8 +280,7 @@ impl Payment {
     }
 
     fn stop_looking(&mut self, effects: &mut Effects) {
-        self.record.looks_left = 0;
-        effects.changed = true;
+        effects.changed |= std::mem::take(&mut self.record.looks_left) > 0;
         self.stage = Stage::Settled;
     }
 

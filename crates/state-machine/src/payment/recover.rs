@@ -31,9 +31,9 @@ impl Payment {
         payment
     }
 
-    /// Where T0 is known the deadline stands. Else it is due as soon as the guard allows, but a customer who is
-    /// still typing keeps the usual time; and a number that may be another's keeps it too, since it ends by two
-    /// answers after the guard, or with the operator.
+    /// Where T0 is known the deadline stands. Else it is due as soon as the guard allows, but a customer who
+    /// is still typing keeps the usual time; and a number that may be another's keeps it too, since it ends
+    /// by two answers after the guard, or with the operator.
     fn recovered_deadline(
         record: &Record,
         left_at: Tick,

@@ -93,8 +93,9 @@ impl Breakers {
         }
     }
 
-    /// A closed provider opens again by a reversal that gets through. Its open reversals are repeated at least
-    /// once per `retry_max_ms`; where they have ended otherwise, none can, so that a longer silence opens it too.
+    /// A closed provider opens again by a reversal that gets through. Its open reversals are repeated at
+    /// least once per `retry_max_ms`; where they have ended otherwise, none can, so that a longer silence
+    /// opens it too.
     fn close(&self, merchant: MerchantId, provider: ProviderId, now: Tick, retry_max_ms: u64) -> bool {
         let certificate = self.certificates.iter().any(|faults| {
             faults.provider == provider

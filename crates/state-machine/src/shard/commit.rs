@@ -117,8 +117,8 @@ impl Shard {
         self.schedule(order, now.tick);
     }
 
-    /// The number was known to the store but not to this shard any more: what was begun for it is dropped, and
-    /// every request meets what is there.
+    /// The number was known to the store but not to this shard any more: what was begun for it is dropped,
+    /// and every request meets what is there.
     fn exists_already(&mut self, order: OrderRef, current: Record, now: Now) {
         let payment = Payment::recover(current, now, self.config.boot, &self.config.policy);
         self.gathering.records.retain(|(of, _)| *of != order);

@@ -57,8 +57,8 @@ const fn is_refused(record: &Record) -> bool {
 }
 
 impl Shard {
-    /// Answers at once if that is possible, or lets the request wait. Where as many wait as may, it is answered
-    /// from what is durable, or refused (`false`) while nothing is.
+    /// Answers at once if that is possible, or lets the request wait. Where as many wait as may, it is
+    /// answered from what is durable, or refused (`false`) while nothing is.
     pub(super) fn wait(&mut self, order: OrderRef, waiter: Waiter) -> bool {
         let Some(entry) = self.orders.get_mut(order) else { return false };
         // The request that made the order always waits.

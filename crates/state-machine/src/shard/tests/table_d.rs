@@ -1,0 +1,79 @@
+//! Table D: the repair refund.
+
+use super::{Line, check};
+
+#[test]
+fn repair_refunds() {
+    check(LINES);
+}
+
+pub(super) const LINES: &[Line] = &[
+    (
+        "D1 D6 D7",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:processing +60s l:processing \
+         +120s l:success",
+        "refundquery@30000 refundquery@90000 refundquery@210000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D2",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:unclear +60s f:unclear +120s f:accepted +10s \
+         l:success",
+        "refund@80000 refund@200000 refundquery@210000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D3",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:notenough +60s f:accepted +10s l:success",
+        "refund@80000 refundquery@90000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D4",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:throttled +60s f:accepted +10s l:success",
+        "refund@80000 refundquery@90000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D5 found",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:processing +120s l:success",
+        "refundquery@80000 refundquery@200000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D5 failed",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:unclear +120s l:none +240s l:none \
+         +480s l:success",
+        "refundquery@80000 refundquery@200000 REVERSING(B7)/refund_failed/repair !refund_failed \
+         refundquery@440000 !reversal_slow refundquery@920000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D8",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:refundclose +60s l:success",
+        "refundquery@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
+         REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D9",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:change +60s l:change +120s",
+        "refundquery@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
+         refundquery@210000",
+    ),
+    (
+        "D10",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:none +60s f:accepted +10s \
+         l:success",
+        "refundquery@30000 refund@90000 refundquery@100000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D7 returned by others",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:unclear +60s f:refused +120s l:full",
+        "refund@80000 refundquery@200000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D a restart asks first",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark crash l:none +60s f:accepted +10s l:success",
+        "CRASH REVERSING(B7)/repair refundquery@20000 refund@80000 refundquery@90000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D a restart of a failed one",
+        "pay a:A7 +20s q:payerror r:expired q:paid f:refused +60s l:none mark crash l:none +60s l:success",
+        "CRASH REVERSING(B7)/refund_failed/repair refundquery@80000 refundquery@140000 \
+         REVERSED(B7,D7)/repair",
+    ),
+];
