@@ -1,0 +1,187 @@
+//! A till's HTTP client: signs, posts, verifies the answer, keeps connections.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper_util::rt::TokioIo;
+use protocol::wechat_v2::field;
+use protocol::xml::{Reader, Writer};
+use signer::{Case, Key, Kind, Scratch};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::credentials::TestMerchant;
+
+/// How long a till waits for an answer: longer than the switch ever holds one back.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An answer that was read and whose signature is right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Whether `result_code` is SUCCESS.
+    pub(super) success: bool,
+    /// `err_code`.
+    pub(super) err_code: String,
+    /// `err_code_des`.
+    pub(super) err_code_des: String,
+    /// `trade_state`.
+    pub(super) trade_state: String,
+    /// `total_fee`, if there is one.
+    pub(super) total_fee: Option<u64>,
+    /// `recall`.
+    pub(super) recall: String,
+}
+
+/// Why a till has nothing to go by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// No whole answer came.
+    Lost,
+    /// `return_code` FAIL, which has no signature.
+    Unsigned(String),
+    /// The answer is not XML, or its signature is wrong.
+    Unverified,
+}
+
+/// A merchant's software: its identity and its key.
+pub(super) struct Merchant {
+    pub(super) identity: TestMerchant,
+    pub(super) key: Key,
+}
+
+/// Connections to the switch.
+pub(super) struct Client {
+    address: SocketAddr,
+    idle: Mutex<Vec<Connection>>,
+}
+
+struct Connection {
+    send: SendRequest<Full<Bytes>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    /// A till that gives up closes its connection.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Client {
+    pub(super) const fn new(address: SocketAddr) -> Self {
+        Self { address, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Signs `fields`, posts them, and reads the answer.
+    pub(super) async fn ask(
+        &self,
+        merchant: &Merchant,
+        path: &'static str,
+        kind: Kind,
+        fields: &[(&str, &str)],
+    ) -> Result<Answer, NoAnswer> {
+        let body = request(merchant, kind, fields);
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match idle.filter(|connection| connection.send.is_ready()) {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let answer = tokio::time::timeout(PATIENCE, connection.post(path, body)).await;
+        let answer = answer.map_err(|_| NoAnswer::Lost)??;
+        if connection.send.ready().await.is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+        read(merchant, kind, &answer)
+    }
+
+    /// Posts `fields` on a connection of its own and hangs up after `patience`: whatever the answer is, it is lost.
+    pub(super) async fn ask_and_hang_up(
+        &self,
+        merchant: &Merchant,
+        path: &'static str,
+        fields: &[(&str, &str)],
+        patience: Duration,
+    ) {
+        let body = request(merchant, Kind::Md5, fields);
+        if let Ok(mut connection) = self.connect().await {
+            drop(tokio::time::timeout(patience, connection.post(path, body)).await);
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, NoAnswer> {
+        let stream = TcpStream::connect(self.address).await.map_err(|_| NoAnswer::Lost)?;
+        // Small requests would wait for the peer's acknowledgement.
+        stream.set_nodelay(true).map_err(|_| NoAnswer::Lost)?;
+        let (send, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| NoAnswer::Lost)?;
+        let task = tokio::spawn(async move {
+            // How it ends is seen by whoever waits for an answer.
+            let _ = connection.await;
+        });
+        Ok(Connection { send, task })
+    }
+}
+
+impl Connection {
+    async fn post(&mut self, path: &'static str, body: Vec<u8>) -> Result<Bytes, NoAnswer> {
+        let request = Request::post(path)
+            .header(HOST, "hufu")
+            .header(CONTENT_TYPE, "text/xml")
+            .body(Full::from(body))
+            .map_err(|_| NoAnswer::Lost)?;
+        let response = self.send.send_request(request).await.map_err(|_| NoAnswer::Lost)?;
+        let body = response.into_body().collect().await.map_err(|_| NoAnswer::Lost)?;
+        Ok(body.to_bytes())
+    }
+}
+
+/// A signed request. Its `nonce_str` need not be secret, and the switch does not look at it.
+fn request(merchant: &Merchant, kind: Kind, fields: &[(&str, &str)]) -> Vec<u8> {
+    let identity = &merchant.identity;
+    let mut pairs = vec![
+        (field::APPID, identity.appid.as_str()),
+        (field::MCH_ID, identity.mch_id.as_str()),
+        (field::NONCE_STR, "5K8264ILTKCH16CQ2502SI8ZNMTM67VS"),
+    ];
+    pairs.extend(identity.sub_mch_id.as_deref().map(|id| (field::SUB_MCH_ID, id)));
+    if kind != Kind::Md5 {
+        pairs.push((field::SIGN_TYPE, kind.as_str()));
+    }
+    pairs.extend_from_slice(fields);
+    let sign = merchant.key.sign(kind, pairs.iter().copied(), &mut Scratch::new());
+    let mut body = Vec::with_capacity(1_024);
+    let mut writer = Writer::new(&mut body);
+    for (name, value) in pairs {
+        writer.text(name, value);
+    }
+    writer.text(field::SIGN, sign.as_str());
+    writer.finish();
+    body
+}
+
+/// Reads an answer as a careful till does: what is not signed is not believed.
+fn read(merchant: &Merchant, kind: Kind, body: &[u8]) -> Result<Answer, NoAnswer> {
+    let mut reader = Reader::new();
+    let message = reader.read(body).map_err(|_| NoAnswer::Unverified)?;
+    let text = |name| message.get(name).unwrap_or_default();
+    if text(field::RETURN_CODE) != "SUCCESS" {
+        return Err(NoAnswer::Unsigned(text(field::RETURN_MSG).to_owned()));
+    }
+    let scratch = &mut Scratch::new();
+    if !merchant.key.verify(kind, message.iter(), text(field::SIGN), Case::Exact, scratch) {
+        return Err(NoAnswer::Unverified);
+    }
+    Ok(Answer {
+        success: text(field::RESULT_CODE) == "SUCCESS",
+        err_code: text(field::ERR_CODE).to_owned(),
+        err_code_des: text(field::ERR_CODE_DES).to_owned(),
+        trade_state: text(field::TRADE_STATE).to_owned(),
+        total_fee: message.get(field::TOTAL_FEE).and_then(|fee| fee.parse().ok()),
+        recall: text(field::RECALL).to_owned(),
+    })
+}

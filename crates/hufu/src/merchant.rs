@@ -1,0 +1,167 @@
+//! `hufu merchant`: who may be paid.
+
+mod add;
+mod check;
+mod csv;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use gateway::admin::{Command, Form, MerchantView};
+use gateway::config::Config;
+use state_machine::Channel;
+use store::{Options, SqliteStore};
+
+use crate::exit::{Failure, Outcome};
+use crate::link::{Link, command, running};
+use crate::output;
+use crate::settings::{ConfigFlag, JsonFlag, load};
+
+/// Adds, imports, lists or checks merchants.
+#[derive(Debug, Args)]
+pub(crate) struct MerchantArgs {
+    #[command(subcommand)]
+    verb: MerchantVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum MerchantVerb {
+    Add(Box<add::AddArgs>),
+    Import(ImportArgs),
+    List(ListArgs),
+    Check(check::CheckArgs),
+}
+
+/// Adds every merchant of a CSV file, or none.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The first line names the columns, in any order:
+  mch_id                 what the tills send as mch_id
+  sub_mch_id             what the tills send as sub_mch_id (may be empty)
+  appid                  what the tills send as appid
+  provider               mch_id of the provider account that carries it (may be empty if there is only one)
+  upstream_sub_mch_id    its sub_mch_id at the wallet
+  sub_appid              its sub_appid at the wallet (may be empty)
+  signing_key            what its tills sign with: 32 letters or digits
+  api_key                its key for the JSON API, hufu_sk_… (may be empty)
+  sign_kinds             md5, hmac-sha256, or \"md5,hmac-sha256\" (may be empty: both)
+
+Examples:
+  hufu merchant import merchants.csv
+  hufu merchant import - --json < merchants.csv
+
+The file holds keys: let nobody else read it, and remove it afterwards.")]
+struct ImportArgs {
+    /// The file; - for standard input.
+    file: PathBuf,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+/// Lists merchants, without keys.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hufu merchant list\n  hufu merchant list --json | jq -r .mch_id")]
+struct ListArgs {
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    json: JsonFlag,
+}
+
+impl MerchantArgs {
+    /// Whether results go out as JSON.
+    pub(crate) const fn json(&self) -> bool {
+        match &self.verb {
+            MerchantVerb::Add(args) => args.json.json,
+            MerchantVerb::Import(args) => args.json.json,
+            MerchantVerb::List(args) => args.json.json,
+            MerchantVerb::Check(args) => args.json.json,
+        }
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &MerchantArgs) -> Outcome {
+    match &args.verb {
+        MerchantVerb::Add(args) => add::run(args),
+        MerchantVerb::Import(args) => {
+            let config = load(&args.config.config)?;
+            let text = read(&args.file)?;
+            let forms = csv::forms(&text, only_provider(&config)).map_err(|why| {
+                Failure::usage(format!("{}: {why}. Nothing was added.", args.file.display()))
+            })?;
+            let added = store_merchants(&config, forms)?;
+            if args.json.json {
+                return added.iter().try_for_each(output::json);
+            }
+            output::line(format!("{} merchants added; they can take payments now.", added.len()));
+            Ok(())
+        }
+        MerchantVerb::List(args) => {
+            let config = load(&args.config.config)?;
+            let all = Link::open(&config)?.merchants()?;
+            print(&all, args.json.json)
+        }
+        MerchantVerb::Check(args) => check::run(args),
+    }
+}
+
+/// The provider that is meant where none is named.
+fn only_provider(config: &Config) -> Option<String> {
+    match config.providers.as_slice() {
+        [provider] => Some(provider.mch_id.to_string()),
+        [..] => None,
+    }
+}
+
+fn read(file: &std::path::Path) -> Result<String, Failure> {
+    let text = if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    text.map_err(|err| Failure::usage(format!("{}: {err}. Nothing was added.", file.display())))
+}
+
+/// Adds merchants through the running switch, or else into the store under its lock.
+fn store_merchants(config: &Config, forms: Vec<Form>) -> Result<Vec<MerchantView>, Failure> {
+    if let Some(socket) = running(config)? {
+        return command(&socket, &Command::MerchantAdd { merchants: forms });
+    }
+    let store = SqliteStore::open(&config.store.path, &config.store.seal_key, Options::default())
+        .map_err(|err| Failure::unavailable(format!("nothing was added: {err}")))?;
+    let internal = |err: &dyn std::fmt::Display| Failure::internal(format!("nothing was added: {err}"));
+    let mut book = store.merchant_book().map_err(|err| internal(&err))?;
+    for provider in &config.providers {
+        book.provider(Channel::WechatV2, &provider.mch_id).map_err(|err| internal(&err))?;
+    }
+    gateway::admin::add(&mut book, &forms, gateway::switch::wall()).map_err(Failure::failed)
+}
+
+fn print(all: &[MerchantView], json: bool) -> Outcome {
+    if json {
+        return all.iter().try_for_each(output::json);
+    }
+    let header = ["#", "mch_id", "sub_mch_id", "appid", "Provider", "At the wallet", "JSON", "Status"];
+    let mut table = output::table(&header, &[0]);
+    for view in all {
+        table.add_row([
+            view.merchant.to_string(),
+            view.mch_id.clone(),
+            view.sub_mch_id.clone().unwrap_or_default(),
+            view.appid.clone(),
+            view.provider.clone(),
+            view.upstream_sub_mch_id.clone(),
+            if view.has_api_key { "key" } else { "" }.to_owned(),
+            view.status.clone(),
+        ]);
+    }
+    output::line(table);
+    output::line(match all.len() {
+        0 => "There is no merchant; hufu merchant add --help says how to add one.".to_owned(),
+        count => format!("{count} in all."),
+    });
+    Ok(())
+}
