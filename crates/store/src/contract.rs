@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use protocol::TransactionId;
-use state_machine::record::{Held, State};
+use state_machine::record::{Claim, Held, State};
 use state_machine::shard::Outcome;
 use state_machine::{MerchantId, OrderKey, Record, UnixMs};
 use thiserror::Error;
@@ -220,9 +220,9 @@ pub struct Listing {
 }
 
 /// What a conflict shows where the store cannot show what is there: the row is damaged, or `offered` replaces a
-/// version of an order that has no row. It is `offered` as an open, held order that says nothing of an outcome,
-/// so that a till is told to ask again, never that it is paid or not (DB-11). `version` is what the row says,
-/// 0 without a row.
+/// version of an order that has no row. It is `offered` as an open, held order whose money is not ours: a till is
+/// told to ask again, no success is taken for it and nothing is reversed, and it ends only if the wallet shows
+/// that there is no money (DB-11). `version` is what the row says, 0 without a row.
 #[must_use]
 pub fn stand_in(offered: &Record, version: u32) -> Record {
     Record {
@@ -232,7 +232,8 @@ pub fn stand_in(offered: &Record, version: u32) -> Record {
         decided_at: None,
         refusal: None,
         paid: None,
-        held: Some(Held::Differs),
+        claim: Claim::Foreign,
+        held: Some(Held::NumberTaken),
         ..offered.clone()
     }
 }

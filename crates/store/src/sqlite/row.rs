@@ -3,7 +3,7 @@
 //! The checksum is taken over what is stored, column by column, before anything is made of it; so a changed bit
 //! is found whatever it changes, a type included.
 
-use protocol::fact::{Paid, Refusal};
+use protocol::fact::{self, Paid, Refusal};
 use protocol::{Fen, Fields, Text};
 use rusqlite::types::ValueRef;
 use state_machine::record::{Cause, Claim, Held, State, TillReversal};
@@ -22,6 +22,7 @@ pub(super) const COLUMNS: [&str; LEN] = [
     "fence",
     "state",
     "cause",
+    "proof",
     "held",
     "open",
     "amount_fen",
@@ -41,7 +42,7 @@ pub(super) const COLUMNS: [&str; LEN] = [
     "detail",
     "paid_fields",
 ];
-pub(super) const LEN: usize = 26;
+pub(super) const LEN: usize = 27;
 /// The parameter of the checksum itself.
 pub(super) const CHECKSUM: usize = LEN + 1;
 
@@ -83,6 +84,7 @@ pub(super) fn encode<'a>(
         version,
         state,
         cause,
+        proof,
         amount,
         digest,
         attach,
@@ -128,6 +130,7 @@ pub(super) fn encode<'a>(
         unsigned(fence.0),
         int(state.code()),
         cause.map_or(ValueRef::Null, |cause| int(cause.code())),
+        proof.map_or(ValueRef::Null, |row| int(row.code())),
         held.map_or(ValueRef::Null, |held| int(held.code())),
         int(u8::from(record.is_open())),
         amount.map_or(ValueRef::Null, |amount| unsigned(amount.get())),
@@ -178,6 +181,8 @@ fn read(row: &mut Reader<'_>, sealer: &Sealer) -> Option<Record> {
     let _fence: u64 = row.unsigned()?;
     let state = State::from_code(row.small()?)?;
     let cause = row.optional(Reader::small)?.map_or(Some(None), |code| Cause::from_code(code).map(Some))?;
+    let proof =
+        row.optional(Reader::small)?.map_or(Some(None), |code| fact::Row::from_code(code).map(Some))?;
     let held = row.optional(Reader::small)?.map_or(Some(None), |code| Held::from_code(code).map(Some))?;
     let open: u8 = row.small()?;
     let amount = row.optional(Reader::unsigned)?.map_or(Some(None), |fen| Fen::new(fen).ok().map(Some))?;
@@ -234,6 +239,7 @@ fn read(row: &mut Reader<'_>, sealer: &Sealer) -> Option<Record> {
         version,
         state,
         cause,
+        proof,
         amount,
         digest,
         attach,

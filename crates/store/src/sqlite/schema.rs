@@ -38,6 +38,7 @@ CREATE TABLE payments (
     fence INTEGER NOT NULL,
     state INTEGER NOT NULL,
     cause INTEGER,
+    proof INTEGER,
     held INTEGER,
     open INTEGER NOT NULL,
     amount_fen INTEGER,

@@ -1,0 +1,150 @@
+//! The simulation's store and the real one are the same store: random records, conflicts, reopenings.
+
+use std::sync::Arc;
+
+use protocol::Fen;
+use state_machine::record::{Held, State, TillReversal};
+use state_machine::{MerchantId, Record, UnixMs};
+use store::memory::CrashStore;
+use store::{Cursor, Filter, Store};
+
+use crate::support::{NOW_MS, Place, accepted, all, moved, paid, recovered};
+
+/// SplitMix64: one seed, one run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        let at = usize::try_from(self.below(from.len() as u64)).expect("an index");
+        from[at].clone()
+    }
+}
+
+/// A record that may or may not follow what is there.
+fn offered(random: &mut Random, known: &[Record]) -> Record {
+    let fresh =
+        accepted(1 + u32::try_from(random.below(3)).expect("small"), &format!("order-{}", random.below(12)));
+    let mut record = if known.is_empty() || random.one_in(3) {
+        Record { accepted_at: UnixMs(NOW_MS + i64::try_from(random.below(4)).expect("small")), ..fresh }
+    } else {
+        moved(&random.pick(known), random.pick(&State::ALL))
+    };
+    if random.one_in(4) {
+        record.version = u32::try_from(random.below(6)).expect("small");
+    }
+    if random.one_in(3) {
+        record.held = random.pick(&[None, Some(Held::Differs), Some(Held::RefundFailed)]);
+    }
+    if random.one_in(3) {
+        record.till_reversal = random.pick(&[TillReversal::None, TillReversal::Asked, TillReversal::Done]);
+        record.looks_left = u8::try_from(random.below(3)).expect("small");
+    }
+    if random.one_in(5) {
+        record.amount = random.pick(&[None, Fen::new(1).ok(), Fen::new(Fen::MAX).ok()]);
+        record.refunded_fen = random.below(u64::MAX);
+    }
+    if random.one_in(4) {
+        let id = random.pick(&["T1", "T2"]);
+        record.paid = random.pick(&[None, Some(Box::new(paid(id, "o")))]);
+    }
+    if random.one_in(20) {
+        record.accepted_at = UnixMs(record.accepted_at.0 + 1);
+    }
+    record
+}
+
+fn agree(random: &mut Random, model: &mut CrashStore, real: &mut dyn Store, seed: u64) {
+    let everything = all(model);
+    assert_eq!(all(real), everything, "seed {seed}");
+    assert_eq!(recovered(real), recovered(model), "seed {seed}");
+    for record in &everything {
+        assert_eq!(real.find(&record.key), model.find(&record.key), "seed {seed}");
+    }
+    for merchant in 1..4 {
+        for id in ["T1", "T2", "420000123420261123"] {
+            let id = id.parse().expect("a number");
+            let found = model.find_by_transaction(MerchantId(merchant), &id);
+            assert_eq!(real.find_by_transaction(MerchantId(merchant), &id), found, "seed {seed}");
+        }
+    }
+    let filter = Filter {
+        merchant: random.one_in(2).then_some(MerchantId(2)),
+        from: random.one_in(2).then_some(UnixMs(NOW_MS + 1)),
+        until: random.one_in(2).then_some(UnixMs(NOW_MS + 3)),
+        state: random.one_in(2).then(|| random.pick(&State::ALL)),
+        held_only: random.one_in(4),
+        newest_first: random.one_in(2),
+        limit: u32::try_from(random.below(4)).expect("small"),
+        after: everything.get(everything.len() / 2).filter(|_| random.one_in(2)).map(Cursor::of),
+    };
+    assert_eq!(real.list(&filter), model.list(&filter), "seed {seed}: {filter:?}");
+}
+
+fn run(seed: u64) {
+    let mut random = Random(seed);
+    let place = Place::new();
+    let (mut model, mut real) = (CrashStore::new(), place.open());
+    let mut known: Vec<Record> = Vec::new();
+    for _ in 0..40 {
+        let records: Vec<Arc<Record>> = (0..=random.below(5))
+            .map(|_| {
+                let record = offered(&mut random, &known);
+                known.retain(|other| other.key != record.key || random.one_in(2));
+                known.push(record.clone());
+                Arc::new(record)
+            })
+            .collect();
+        let expected = model.commit(&records);
+        model.sync();
+        assert_eq!(real.commit(&records), expected, "seed {seed}: {records:#?}");
+        if random.one_in(6) {
+            agree(&mut random, &mut model, &mut real, seed);
+        }
+        if random.one_in(12) {
+            drop(real);
+            model.crash(0);
+            real = place.open();
+            assert_eq!(real.fence(), model.fence(), "seed {seed}");
+        }
+    }
+    agree(&mut random, &mut model, &mut real, seed);
+}
+
+#[test]
+fn both_stores_do_the_same() {
+    for seed in 0..24 {
+        run(seed);
+    }
+}
+
+#[test]
+fn what_is_not_synced_is_lost_in_order() {
+    let first = accepted(1, "order-1");
+    let (second, third) = (moved(&first, State::Pending), moved(&first, State::Pending));
+    let third = Record { version: 3, ..third };
+    for kept in 0..4 {
+        let mut model = CrashStore::new();
+        for record in [&first, &second, &third] {
+            model.commit(&[Arc::new(record.clone())]).expect("no fault is set");
+        }
+        // Reads show what is durable; the next commit follows what is staged.
+        assert_eq!((model.find(&first.key), model.staged()), (Ok(None), 3));
+        let fence = model.fence();
+        model.crash(kept);
+        let expected = [None, Some(&first), Some(&second), Some(&third)][kept];
+        assert_eq!(model.find(&first.key), Ok(expected.cloned()), "{kept} kept");
+        assert!(model.fence() > fence && model.staged() == 0);
+    }
+}

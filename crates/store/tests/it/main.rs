@@ -1,0 +1,9 @@
+//! The store from outside: its contract, what it survives, what it refuses.
+
+mod committing;
+mod contract;
+mod differential;
+mod durability;
+mod merchants;
+mod refusals;
+mod support;
