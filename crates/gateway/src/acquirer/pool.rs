@@ -290,8 +290,9 @@ impl Pool {
     /// The idle connection that was used last, if it is open, silent and young enough.
     fn take_idle(&self) -> Option<Box<Conn>> {
         loop {
-            let Idle { mut conn, since } = self.store().idle.pop_back()?;
-            if !self.is_old(since, Clock::tick()) && conn.gate.is_quiet() && conn.is_ready() {
+            let Idle { conn, since } = self.store().idle.pop_back()?;
+            // It was ready when it was handed back, and nothing has driven it since.
+            if !self.is_old(since, Clock::tick()) && conn.gate.is_quiet() {
                 return Some(conn);
             }
         }
@@ -463,4 +464,35 @@ fn classify(failure: &Failure, reused: bool, certified: bool) -> Cause {
         return if without_a_word { Cause::CertificateRefused } else { Cause::Eof { reused } };
     }
     if error.is_parse() { Cause::NotHttp } else { Cause::Broken }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use state_machine::Tick;
+    use tokio::time::Instant;
+
+    use super::super::connect::{Connector, Target};
+    use super::super::tests::support::{Act, Standin};
+    use super::{Conn, Pool, PoolLimits, Sent, Terms};
+
+    /// The race that `is_quiet` leaves open: the connection ends before it has taken the request.
+    #[tokio::test]
+    async fn a_request_that_a_pooled_connection_never_took_goes_over_a_fresh_one() {
+        let mut wallet = Standin::http(vec![vec![], vec![Act::Answer("<xml></xml>".to_owned())]]).await;
+        let target = Target::parse(&wallet.url()).expect("a URL");
+        let pool =
+            Pool::new(Connector::new(target, None, None).expect("sound settings"), PoolLimits::default());
+        let soon = Duration::from_secs(5);
+        let mut conn = Conn::open(&pool.connector, Instant::now() + soon).await.expect("connected");
+        (conn.driver, conn.reused) = (None, true);
+        pool.store_idle(conn);
+        let terms =
+            Terms { connect: soon, read: soon, leave_by: Tick::MAX, until: None, body_bytes_max: 1024 };
+        let sent = pool.send("/pay/orderquery", Bytes::new(), terms, &mut |_| ()).await;
+        assert!(matches!(sent, Sent::Answer { status: 200, .. }), "{sent:?}");
+        assert_eq!(wallet.counts(), (2, 1));
+    }
 }

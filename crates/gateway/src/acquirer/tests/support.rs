@@ -18,12 +18,12 @@ use tokio_rustls::TlsAcceptor;
 use super::super::wechat_v2::{Acquirer, Deadlines, HostConfig, PayReply, ProviderAccount, SubMerchant};
 use crate::clock::Clock;
 
-pub(super) const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
-pub(super) const NUMBER: &str = "P20261123000000000001";
-pub(super) const CODE: &str = "134567890123456789";
+pub(in crate::acquirer) const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+pub(in crate::acquirer) const NUMBER: &str = "P20261123000000000001";
+pub(in crate::acquirer) const CODE: &str = "134567890123456789";
 
 /// What a stand-in does about one request.
-pub(super) enum Act {
+pub(in crate::acquirer) enum Act {
     /// Answers 200 with this body and keeps the connection.
     Answer(String),
     /// Answers with this status and body and keeps the connection.
@@ -42,7 +42,7 @@ pub(super) enum Act {
 
 /// What a stand-in saw.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(in crate::acquirer) enum Seen {
     /// A connection; with TLS, one whose handshake succeeded.
     Connected,
     /// A TLS handshake that failed.
@@ -59,33 +59,33 @@ pub(super) enum Seen {
 
 /// A request as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) head: String,
-    pub(super) body: String,
+pub(in crate::acquirer) struct Request {
+    pub(in crate::acquirer) head: String,
+    pub(in crate::acquirer) body: String,
     /// Whether the connection presented a client certificate.
-    pub(super) certified: bool,
+    pub(in crate::acquirer) certified: bool,
 }
 
 impl Request {
-    pub(super) fn path(&self) -> &str {
+    pub(in crate::acquirer) fn path(&self) -> &str {
         self.head.split(' ').nth(1).expect("a request line")
     }
 
     /// The pairs of the body, read by `protocol`'s reader, which has its own tests.
-    pub(super) fn pairs(&self) -> Vec<(String, String)> {
+    pub(in crate::acquirer) fn pairs(&self) -> Vec<(String, String)> {
         let mut reader = protocol::xml::Reader::new();
         let message = reader.read(self.body.as_bytes()).expect("well-formed");
         message.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<String> {
+    pub(in crate::acquirer) fn get(&self, name: &str) -> Option<String> {
         self.pairs().into_iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 }
 
 /// A listening wallet; it stops when dropped.
-pub(super) struct Standin {
-    pub(super) address: SocketAddr,
+pub(in crate::acquirer) struct Standin {
+    pub(in crate::acquirer) address: SocketAddr,
     scheme: &'static str,
     seen: mpsc::UnboundedReceiver<Seen>,
     _tasks: JoinSet<()>,
@@ -93,12 +93,15 @@ pub(super) struct Standin {
 
 impl Standin {
     /// The n-th connection plays the n-th script; one too many is dropped at once.
-    pub(super) async fn http(scripts: Vec<Vec<Act>>) -> Self {
+    pub(in crate::acquirer) async fn http(scripts: Vec<Vec<Act>>) -> Self {
         Self::start(scripts, None).await
     }
 
     /// The same over TLS.
-    pub(super) async fn https(scripts: Vec<Vec<Act>>, config: Arc<rustls::ServerConfig>) -> Self {
+    pub(in crate::acquirer) async fn https(
+        scripts: Vec<Vec<Act>>,
+        config: Arc<rustls::ServerConfig>,
+    ) -> Self {
         Self::start(scripts, Some(TlsAcceptor::from(config))).await
     }
 
@@ -122,22 +125,22 @@ impl Standin {
         Self { address, scheme, seen, _tasks: tasks }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::acquirer) fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
     /// The next thing seen.
-    pub(super) async fn next(&mut self) -> Seen {
-        self.seen.recv().await.expect("the stand-in runs")
+    pub(in crate::acquirer) async fn next(&mut self) -> Seen {
+        within(self.seen.recv()).await.expect("the stand-in runs")
     }
 
     /// Waits until `what` was seen.
-    pub(super) async fn until(&mut self, what: &Seen) {
+    pub(in crate::acquirer) async fn until(&mut self, what: &Seen) {
         while self.next().await != *what {}
     }
 
     /// The next request.
-    pub(super) async fn request(&mut self) -> Request {
+    pub(in crate::acquirer) async fn request(&mut self) -> Request {
         loop {
             if let Seen::Request(request) = self.next().await {
                 return request;
@@ -148,7 +151,7 @@ impl Standin {
     /// Connections made and requests received so far, as (connections, requests). What a client that has
     /// returned did to the stand-in is in here: it was written before the answer came, or the connection
     /// was refused.
-    pub(super) fn counts(&mut self) -> (usize, usize) {
+    pub(in crate::acquirer) fn counts(&mut self) -> (usize, usize) {
         let (mut connections, mut requests) = (0, 0);
         while let Ok(seen) = self.seen.try_recv() {
             match seen {
@@ -159,6 +162,11 @@ impl Standin {
         }
         (connections, requests)
     }
+}
+
+/// Fails a test that waits for what does not come.
+pub(in crate::acquirer) async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), what).await.expect("it comes within 5 s")
 }
 
 async fn serve(
@@ -255,12 +263,12 @@ async fn read_request<S: AsyncRead + Unpin>(
 }
 
 /// An HTTP answer as bytes.
-pub(super) fn http(status: u16, body: &str) -> Vec<u8> {
+pub(in crate::acquirer) fn http(status: u16, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// A message of the documentation, signed with [`KEY`].
-pub(super) fn vector(name: &str) -> String {
+pub(in crate::acquirer) fn vector(name: &str) -> String {
     let text = match name {
         "paid" => include_str!("vectors/04_micropay_resp_success.xml"),
         "userpaying" => include_str!("vectors/06_micropay_resp_userpaying.xml"),
@@ -280,7 +288,7 @@ pub(super) fn vector(name: &str) -> String {
 }
 
 /// An answer with the provider's ids and `pairs`, signed with `key`.
-pub(super) fn signed(key: &str, kind: Kind, pairs: &[(&str, &str)]) -> String {
+pub(in crate::acquirer) fn signed(key: &str, kind: Kind, pairs: &[(&str, &str)]) -> String {
     let mut all = vec![
         ("return_code", "SUCCESS"),
         ("appid", "wxd930ea5d5a258f4f"),
@@ -297,7 +305,7 @@ pub(super) fn signed(key: &str, kind: Kind, pairs: &[(&str, &str)]) -> String {
 }
 
 /// A provider with these hosts and deadlines that no test has to wait for.
-pub(super) fn account(urls: &[String]) -> ProviderAccount {
+pub(in crate::acquirer) fn account(urls: &[String]) -> ProviderAccount {
     ProviderAccount {
         id: ProviderId(1),
         appid: "wxd930ea5d5a258f4f".parse().expect("an appid"),
@@ -313,12 +321,12 @@ pub(super) fn account(urls: &[String]) -> ProviderAccount {
 }
 
 /// A client of these stand-ins.
-pub(super) fn acquirer(urls: &[String]) -> Acquirer {
+pub(in crate::acquirer) fn acquirer(urls: &[String]) -> Acquirer {
     Acquirer::new(account(urls)).expect("sound settings")
 }
 
 /// The deadlines of a client whose answer never comes.
-pub(super) fn impatient() -> Deadlines {
+pub(in crate::acquirer) fn impatient() -> Deadlines {
     let soon = Duration::from_millis(60);
     Deadlines {
         pay_read: soon,
@@ -329,16 +337,16 @@ pub(super) fn impatient() -> Deadlines {
     }
 }
 
-pub(super) fn number() -> OutTradeNo {
+pub(in crate::acquirer) fn number() -> OutTradeNo {
     NUMBER.parse().expect("a number")
 }
 
-pub(super) fn amount() -> Fen {
+pub(in crate::acquirer) fn amount() -> Fen {
     Fen::new(1288).expect("an amount")
 }
 
 /// Pays as the sub-merchant of the vectors, before `leave_by`.
-pub(super) async fn pay_by(
+pub(in crate::acquirer) async fn pay_by(
     acquirer: &Acquirer,
     leave_by: Tick,
     on_left: impl FnOnce(Tick) + Send,
@@ -359,12 +367,12 @@ pub(super) async fn pay_by(
 }
 
 /// Pays without a hurry.
-pub(super) async fn pay(acquirer: &Acquirer) -> PayReply {
+pub(in crate::acquirer) async fn pay(acquirer: &Acquirer) -> PayReply {
     pay_by(acquirer, Clock::tick().saturating_add(5000), |_| ()).await
 }
 
 /// Queries the order.
-pub(super) async fn query(acquirer: &Acquirer, other_host: bool) -> Verdict<QueryFact> {
+pub(in crate::acquirer) async fn query(acquirer: &Acquirer, other_host: bool) -> Verdict<QueryFact> {
     let (sub_mch_id, sub_appid) =
         ("1900000110".parse().expect("a number"), "wx2421b1c4370ec43b".parse().expect("an appid"));
     let merchant = SubMerchant { sub_mch_id: &sub_mch_id, sub_appid: Some(&sub_appid) };
@@ -372,13 +380,13 @@ pub(super) async fn query(acquirer: &Acquirer, other_host: bool) -> Verdict<Quer
 }
 
 /// A port where nobody listens.
-pub(super) async fn nobody() -> String {
+pub(in crate::acquirer) async fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     format!("http://{}", listener.local_addr().expect("bound"))
 }
 
 /// Row and whether anything left, as `A2 left` or `A1 unsent`.
-pub(super) fn short(reply: &PayReply) -> String {
+pub(in crate::acquirer) fn short(reply: &PayReply) -> String {
     assert_eq!(reply.left_at.is_none(), reply.verdict.fact == PayFact::Unsent, "{reply:?}");
     format!("{} {}", reply.verdict.row, if reply.left_at.is_some() { "left" } else { "unsent" })
 }

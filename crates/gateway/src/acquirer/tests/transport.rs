@@ -13,7 +13,7 @@ use super::super::PoolLimits;
 use super::super::wechat_v2::{Acquirer, Deadlines};
 use super::super::wire::{Gate, Wire};
 use super::support::{
-    Act, Seen, Standin, account, acquirer, http, impatient, nobody, pay, pay_by, query, short, vector,
+    Act, Seen, Standin, account, acquirer, http, impatient, nobody, pay, pay_by, query, short, vector, within,
 };
 use crate::clock::Clock;
 
@@ -41,14 +41,14 @@ async fn check_lost(act: Act, expected: &str) {
     assert_eq!(backup.counts(), (0, 0), "a payment that may have left goes to nobody else");
 }
 
-fn chunked(bytes: usize) -> Vec<u8> {
+/// A chunked answer of blanks that has not ended yet.
+fn endless(bytes: usize) -> Vec<u8> {
     let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..bytes.div_ceil(1024) {
         answer.extend_from_slice(b"400\r\n");
         answer.extend_from_slice(&[b' '; 1024]);
         answer.extend_from_slice(b"\r\n");
     }
-    answer.extend_from_slice(b"0\r\n\r\n");
     answer
 }
 
@@ -68,12 +68,29 @@ async fn an_answer_that_is_lost_or_odd_leaves_the_payment_unknown() {
         Act::Answer(String::new()),
         Act::Answer("<html>公益404</html>".to_owned()),
         Act::Answer(format!("{}{}", vector("paid"), " ".repeat(64 * 1024))),
-        Act::Raw(chunked(65 * 1024)),
+        Act::Raw(endless(65 * 1024)),
         Act::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n<xml>".to_vec()),
         Act::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()),
         Act::Raw(format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(100)).into_bytes()),
     ] {
         check_lost(act, "A2 left").await;
+    }
+}
+
+/// INV-24: 64 KiB are an answer; one byte more is none, and more is not waited for.
+#[tokio::test]
+async fn the_length_of_an_answer_is_limited() {
+    let padded = |bytes: usize| {
+        let paid = vector("paid");
+        paid.replacen('\n', &"\n".repeat(bytes + 1 - paid.len()), 1)
+    };
+    for (act, expected) in [
+        (Act::Answer(padded(64 * 1024)), "A6 left"),
+        (Act::Answer(padded(64 * 1024 + 1)), "A2 left"),
+        (Act::Raw(endless(65 * 1024)), "A2 left"),
+    ] {
+        let wallet = Standin::http(vec![vec![act]]).await;
+        assert_eq!(short(&within(pay(&acquirer(&[wallet.url()]))).await), expected);
     }
 }
 
@@ -202,7 +219,7 @@ async fn bytes_on_an_idle_connection_end_it() {
         peer.write_all(&http(200, &vector("paid"))).await.expect("written");
         peer
     };
-    let (reply, _second) = tokio::join!(pay(&client), serve);
+    let (reply, _second) = within(async { tokio::join!(pay(&client), serve) }).await;
     assert_eq!(short(&reply), "A6 left");
 }
 
@@ -386,13 +403,30 @@ async fn an_idle_connection_is_closed_in_time() {
     }
 }
 
+/// The age counts when a connection is wanted, not only when somebody comes to close it.
+#[tokio::test]
+async fn a_connection_that_idled_too_long_is_not_used() {
+    let answer = || vec![Act::Answer(vector("query_success")), Act::Answer(vector("query_success"))];
+    let mut wallet = Standin::http(vec![answer(), answer()]).await;
+    let mut account = account(&[wallet.url()]);
+    account.pool.idle_max = Duration::ZERO;
+    let client = Acquirer::new(account).expect("sound settings");
+    for _ in 0..2 {
+        assert_eq!(query(&client, false).await.row, Row::B4);
+    }
+    assert_eq!(wallet.counts(), (2, 2));
+}
+
 #[tokio::test]
 async fn a_query_has_a_limit_as_a_whole() {
     let mut wallet = Standin::http(vec![vec![Act::Silence]]).await;
-    let client = acquirer(&[wallet.url()]);
+    let mut account = account(&[wallet.url()]);
+    account.deadlines.query_read = Duration::from_secs(60);
+    let client = Acquirer::new(account).expect("sound settings");
     let (sub_mch_id, number) = ("1900000110".parse().expect("a number"), super::support::number());
     let merchant = super::super::wechat_v2::SubMerchant { sub_mch_id: &sub_mch_id, sub_appid: None };
-    let verdict = client.query(merchant, &number, None, false, Some(Duration::from_millis(30))).await;
+    let asked = client.query(merchant, &number, None, false, Some(Duration::from_millis(30)));
+    let verdict = within(asked).await;
     assert_eq!(verdict.row, Row::B1);
     wallet.until(&Seen::PeerReset).await;
 }
