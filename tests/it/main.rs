@@ -1,5 +1,7 @@
 //! Whole-product tests: real sockets, TLS, a real store.
 
 mod customers;
+mod restart;
+mod reversal;
 mod support;
 mod tidy;

@@ -285,6 +285,12 @@ impl Core {
         self.shared.pending.load(Ordering::Relaxed)
     }
 
+    /// Orders in memory, settled ones that have not left yet included.
+    #[must_use]
+    pub fn orders(&self) -> usize {
+        self.tables.iter().map(Reader::len).sum()
+    }
+
     /// Fen whose outcome is unknown.
     #[must_use]
     pub fn at_risk_fen(&self) -> u64 {
