@@ -55,8 +55,19 @@ pub(super) struct ShardThread {
 }
 
 impl ShardThread {
-    /// Runs until it is told to stop.
-    pub(super) fn run(mut self) {
+    /// Runs until it is told to stop. A shard that panicked cannot be trusted with money any more: the process
+    /// ends, and recovery decides.
+    pub(super) fn run(self) {
+        let number = self.number;
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve())).is_err() {
+            fatal(&format!(
+                "shard {number} failed; what is wrong stands above. Money may have moved for open payments. Start \
+                 the switch again: it asks the wallet about each of them."
+            ));
+        }
+    }
+
+    fn serve(mut self) {
         let mut inputs = Vec::new();
         self.act_all(Clock::now());
         loop {
