@@ -26,6 +26,7 @@
 //! All of it is reserved by [`table`]: 8 × `WORDS` + 32 bytes for each of `slots_max` slots, and the writer's list of
 //! free slots. None of it is touched before it is used. Slots are used from the low end, so a table
 //! that is mostly empty takes little memory; the index (16 of those bytes) is spread by hash and fills in sooner.
+//! With `WORDS` = 6 or 14 a slot takes whole cache lines, one or two.
 
 mod handle;
 mod index;

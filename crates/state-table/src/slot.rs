@@ -18,16 +18,27 @@ const SPINS_MAX: u32 = 64;
 /// Words before those of the value.
 const HEADER: usize = 2;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// All slots: of each the sequence, the tag, and the value's words. A tag is the generation and the fingerprint of the
 /// value's hash; the generation is odd while the slot is in use.
 pub(crate) struct Slots<const WORDS: usize> {
     words: Box<[AtomicU64]>,
+    /// Words to skip, so that the first slot starts a cache line: a slot of 8 words then takes one line, not two.
+    skipped: usize,
 }
 
 impl<const WORDS: usize> Slots<WORDS> {
     pub(crate) fn new(slots: u32) -> Self {
-        let words = (slots as usize).checked_mul(HEADER + WORDS);
-        Self { words: zeroed(words.expect("so many slots fit no address space")) }
+        let used = (slots as usize).checked_mul(HEADER + WORDS);
+        let spare = LINE / size_of::<u64>() - 1;
+        let words =
+            used.and_then(|used| used.checked_add(spare)).expect("so many slots fit no address space");
+        let words = zeroed(words);
+        let skipped =
+            Some(words.as_ptr().align_offset(LINE)).filter(|&skipped| skipped <= spare).unwrap_or(0);
+        Self { words, skipped }
     }
 
     /// A value, whole, and its handle; `None` if the slot is empty or there is none such.
@@ -121,7 +132,7 @@ impl<const WORDS: usize> Slots<WORDS> {
 
     #[inline]
     fn parts(&self, slot: u32) -> Option<(&AtomicU64, &AtomicU64, &[AtomicU64; WORDS])> {
-        let start = slot as usize * (HEADER + WORDS);
+        let start = self.skipped + slot as usize * (HEADER + WORDS);
         let slot = self.words.get(start..)?;
         let ([sequence, tag], words) = slot.split_first_chunk::<HEADER>()?;
         Some((sequence, tag, words.first_chunk()?))
