@@ -116,3 +116,16 @@ async fn merchants_do_not_see_each_others_numbers() {
     assert_eq!(field(&own, "result_code"), "SUCCESS", "the number is free for another merchant: {own:?}");
     assert_eq!((world.money(0, "SHARED-0001").0, world.money(1, "SHARED-0001").0), (FEN, FEN + 1));
 }
+
+/// NU-14: what could not be reversed is not accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_certificate_nothing_is_accepted() {
+    let world = World::new(20).await;
+    let switch = world.switch_without_certificate().await;
+    let till = world.till(&switch, 0);
+    let refused = till.pay("NO-CERTIFICATE-1", &code(0, 12), FEN).await;
+    assert_eq!(field(&refused, "err_code"), "FREQUENCY_LIMITED", "{refused:?}");
+    assert!(field(&refused, "err_code_des").contains("未扣款"), "{refused:?}");
+    assert_eq!(field(&till.query("NO-CERTIFICATE-1").await, "err_code"), "ORDERNOTEXIST", "nothing is stored");
+    assert_eq!(world.money(0, "NO-CERTIFICATE-1"), (0, 0));
+}

@@ -125,6 +125,16 @@ impl World {
         drop(store);
     }
 
+    /// Starts a switch that has no client certificate.
+    pub(crate) async fn switch_without_certificate(&self) -> Switch {
+        let mut config = self.config();
+        for provider in &mut config.providers {
+            provider.client_cert_file = None;
+            provider.client_key_file = None;
+        }
+        Switch::start(config).await.unwrap_or_else(|error| panic!("the switch starts: {error}"))
+    }
+
     /// Starts a switch on this world's store.
     pub(crate) async fn switch(&self) -> Switch {
         Switch::start(self.config()).await.unwrap_or_else(|error| panic!("the switch starts: {error}"))

@@ -279,6 +279,15 @@ impl Core {
         answer
     }
 
+    /// Whether what this provider accepts could also be reversed: its certificate is there and has not ended
+    /// (NU-14).
+    fn can_finish(&self, provider: ProviderId) -> bool {
+        self.shared.callers.acquirers.get(&provider).is_some_and(|acquirer| {
+            let ended = acquirer.certificate_ends_at().is_some_and(|at| at <= Clock::wall());
+            acquirer.can_reverse() && !ended
+        })
+    }
+
     /// Undecided payments.
     #[must_use]
     pub fn pending(&self) -> u64 {
@@ -301,6 +310,16 @@ impl Core {
 impl Engine for Core {
     fn pay(&self, request: NewPayment) -> oneshot::Receiver<Told> {
         let NewPayment { key, provider, amount, digest, attach, wait, auth_code, upstream } = request;
+        if !self.can_finish(provider) {
+            tracing::error!(
+                provider = provider.0,
+                "a new payment was refused, nothing was sent: this provider's client certificate is missing or has \
+                 ended, so nothing could be reversed. Put a valid certificate in place and restart."
+            );
+            let (till, answer) = oneshot::channel();
+            let _ = till.send(Told::Refused(NotAccepted::Suspended));
+            return answer;
+        }
         let outgoing = Outgoing { auth_code, fields: upstream };
         self.request(&key, Some(outgoing), |ticket| {
             Input::Pay(PayRequest { ticket, key, provider, amount, digest, attach, wait })
