@@ -24,6 +24,11 @@ mod pay;
 mod query;
 mod recover;
 
+/// A success this much older than our acceptance is that of an earlier payment under the number, even if
+/// nobody said that the number is taken. Wide, because a wall clock may be an hour wrong, or eight in another
+/// zone: that must neither hold a payment nor stop a reversal (INV-27).
+const EARLIER_MS: i64 = 12 * 3_600_000;
+
 /// What an event did, besides changing the payment.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -313,9 +318,9 @@ impl Payment {
         }
     }
 
-    /// Whether a success is for this payment: amount and merchant equal, and not older than our acceptance.
+    /// Whether a success is for this payment: amount and merchant equal, and not that of an earlier payment.
     fn is_same_money(&self, paid: &Paid, policy: &Policy) -> bool {
-        let earliest_s = self.record.accepted_at.0.saturating_sub(policy.ours_skew_ms).div_euclid(1_000);
+        let earliest_s = self.earliest_s(policy.ours_skew_ms.max(EARLIER_MS));
         paid.merchant_matches
             && Some(paid.amount) == self.record.amount
             && paid.time_end_s.is_none_or(|end| end >= earliest_s)
@@ -325,10 +330,16 @@ impl Payment {
     /// terms.
     fn is_ours(&self, paid: &Paid, policy: &Policy) -> bool {
         let attach = self.record.attach == 0 || self.record.attach == paid.attach;
+        let earliest_s = self.earliest_s(policy.ours_skew_ms);
         self.record.claim != Claim::Foreign
             && attach
-            && (self.record.claim == Claim::Ours || paid.time_end_s.is_some())
+            && (self.record.claim == Claim::Ours || paid.time_end_s.is_some_and(|end| end >= earliest_s))
             && self.is_same_money(paid, policy)
+    }
+
+    /// The first second, by the wallet's clock, that a payment of ours can bear.
+    const fn earliest_s(&self, skew_ms: i64) -> i64 {
+        self.record.accepted_at.0.saturating_sub(skew_ms).div_euclid(1_000)
     }
 }
 

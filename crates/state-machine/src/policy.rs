@@ -45,7 +45,8 @@ pub struct Policy {
     pub held_pause_ms: u64,
     /// The longest pause of a held order's queries.
     pub held_pause_max_ms: u64,
-    /// A success whose `time_end` is earlier than our acceptance by more than this is not ours.
+    /// A success whose `time_end` is earlier than our acceptance by more than this is not ours, if the number
+    /// may be another's (A12, A13).
     pub ours_skew_ms: i64,
     /// How long a settled order stays in memory.
     pub retain_ms: u64,

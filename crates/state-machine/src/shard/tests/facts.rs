@@ -67,7 +67,7 @@ pub(super) fn query(word: &str, wall: UnixMs) -> (Row, QueryFact) {
         "paid" => (Row::B4, QueryFact::Paid(paid(FEN, wall))),
         "paid:999" => (Row::B5, QueryFact::Paid(paid(999, wall))),
         "paid:stranger" => (Row::B5, strange(|paid| paid.merchant_matches = false)),
-        "paid:old" => (Row::B4, strange(|paid| paid.time_end_s = paid.time_end_s.map(|end| end - 3_600))),
+        "paid:old" => (Row::B4, strange(|paid| paid.time_end_s = paid.time_end_s.map(|end| end - 86_400))),
         "paid:attach" => (Row::B4, strange(|paid| paid.attach = 7)),
         "userpaying" => (Row::B6, QueryFact::InProgress),
         "unpaid" => (Row::B6, QueryFact::Unpaid),
