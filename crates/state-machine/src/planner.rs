@@ -187,6 +187,8 @@ pub struct Planner {
     default: Quota,
     quotas: Vec<(ProviderId, Quota)>,
     accounts: Vec<Account>,
+    /// Nothing is granted before this, if there is such a moment.
+    closed_until: Option<Tick>,
 }
 
 impl Planner {
@@ -194,7 +196,18 @@ impl Planner {
     /// share a provider, each is given its part.
     #[must_use]
     pub const fn new(default: Quota, quotas: Vec<(ProviderId, Quota)>) -> Self {
-        Self { default, quotas, accounts: Vec::new() }
+        Self { default, quotas, accounts: Vec::new(), closed_until: None }
+    }
+
+    /// Grants nothing for a window from `now` on: what an earlier process was granted in the last second is not
+    /// known any more.
+    pub const fn close_for_a_window(&mut self, now: Tick) {
+        self.closed_until = Some(now.saturating_add(WINDOW_MS));
+    }
+
+    fn is_closed(&mut self, now: Tick) -> bool {
+        self.closed_until = self.closed_until.filter(|until| now < *until);
+        self.closed_until.is_some()
     }
 
     fn account(&mut self, provider: ProviderId) -> &mut Account {
@@ -211,8 +224,9 @@ impl Planner {
     /// Reserves room for one pay request, if there is some, and if what earlier payments must still do does
     /// not need it (INV-23). [`Planner::use_pay`] or [`Planner::release_pay`] follows.
     pub fn reserve_pay(&mut self, provider: ProviderId, now: Tick) -> bool {
+        let closed = self.is_closed(now);
         let account = self.account(provider);
-        let granted = !account.is_crowded() && account.pay.room(now) > 0;
+        let granted = !closed && !account.is_crowded() && account.pay.room(now) > 0;
         if granted {
             account.pay.reserve();
         }
@@ -257,6 +271,9 @@ impl Planner {
         now: Tick,
         mut wanted: impl FnMut(OrderRef, Call) -> bool,
     ) -> Option<(OrderRef, Call)> {
+        if self.is_closed(now) {
+            return None;
+        }
         for account in &mut self.accounts {
             let Account { query, reverse, deciding, pairs, asking, reversals, .. } = account;
             if account.under_way >= account.calls_max {
@@ -311,6 +328,9 @@ impl Planner {
     /// make room. Later than the present once [`Planner::grant`] has said `None` at it.
     #[must_use]
     pub fn next_room(&self) -> Option<Tick> {
+        if let Some(until) = self.closed_until {
+            return (self.waiting() > 0).then_some(until);
+        }
         let frees = |account: &Account| {
             let query =
                 (!account.deciding.is_empty() || !account.asking.is_empty() || !account.pairs.is_empty())

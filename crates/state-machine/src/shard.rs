@@ -114,6 +114,12 @@ impl Shard {
         }
     }
 
+    /// Makes no call for a second: to be said at the start of every process but the first on a store, since what
+    /// the one before was granted in the last second is not known any more, and budgets hold in any second.
+    pub const fn follow_another_process(&mut self, now: Tick) {
+        self.planner.close_for_a_window(now);
+    }
+
     /// Takes up an open order after a restart. Call it for each, then [`Shard::step`] at once; recovered
     /// orders are taken even over `orders_max`, since what was accepted is finished.
     pub fn recover(&mut self, record: Record, now: Now) {

@@ -129,3 +129,16 @@ fn a_throttled_budget_halves_and_grows_back() {
     }
     assert_eq!(sent, [40, 22, 24, 26, 28, 30]);
 }
+
+#[test]
+fn nothing_is_granted_in_the_first_second_after_another_process() {
+    let mut planner = planner(7, 1);
+    planner.close_for_a_window(Tick::from_ms(10_000));
+    assert_eq!(planner.next_room(), None, "nobody waits");
+    planner.ask(PROVIDER, order(1), Call::Query, Urgency::Asks);
+    assert_eq!(planner.next_room(), Some(Tick::from_ms(11_050)));
+    assert!(!planner.reserve_pay(PROVIDER, Tick::from_ms(11_049)));
+    assert_eq!(grants(&mut planner, 11_049), []);
+    assert_eq!(grants(&mut planner, 11_050), [(1, Call::Query)]);
+    assert!(planner.reserve_pay(PROVIDER, Tick::from_ms(11_050)));
+}
