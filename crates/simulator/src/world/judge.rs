@@ -279,18 +279,20 @@ impl Judge {
         page.paid |= told.says_paid();
         page.never |= told.says_never();
         page.returned |= told.says_returned();
-        page.known |= !matches!(told, Told::NotExist | Told::NotAccepted(_) | Told::Lost | Told::TooOld);
+        page.known |= !told.says_nothing();
         let record = page.durable.clone();
         let contradicts = match told {
             Told::Paid | Told::OrderPaid | Told::Refunded => never || returned,
             Told::Failed => paid,
-            Told::Closing => paid && !returned,
+            Told::Closing => paid && !asked,
             Told::Revoked | Told::ReverseDone => paid && !asked,
             // ORDERREVERSED to the payment, and the till's own reversal still going on: both true.
             Told::Open => paid || returned || (never && !asked),
             Told::NotExist => known,
             Told::ReverseAgain => returned,
-            Told::NumberUsed | Told::NotAccepted(_) | Told::TooOld | Told::Lost => false,
+            Told::NumberUsed | Told::NotAccepted(_) | Told::TooOld | Told::ReverseRefused | Told::Lost => {
+                false
+            }
         };
         if contradicts {
             let what = format!("{} after (paid, never, returned, known) = {before:?}", told.as_str());
@@ -318,7 +320,12 @@ impl Judge {
             }
             // "Nothing was taken and nothing was charged" is untrue of a number that is on record.
             Told::NotExist | Told::NotAccepted(_) => false,
-            Told::Open | Told::ReverseAgain | Told::NumberUsed | Told::TooOld | Told::Lost => true,
+            Told::Open
+            | Told::ReverseAgain
+            | Told::NumberUsed
+            | Told::TooOld
+            | Told::ReverseRefused
+            | Told::Lost => true,
         };
         if !fits {
             let what = format!("{} while {} is durable", told.as_str(), state_name(record.state));

@@ -196,6 +196,9 @@ impl World {
         });
         self.note_all(|| format!("process starts: {shards} shards, {} open orders", open.len()));
         self.mix(1, u64::from(shards), u64::try_from(open.len()).unwrap_or(0));
+        if life > 0 {
+            self.switch.seats.iter_mut().for_each(|seat| seat.shard.follow_another_process(now.tick));
+        }
         for record in open {
             let place = self.switch.shard_of(n_of(&record.key));
             if let Some(seat) = self.switch.seats.get_mut(place) {
@@ -399,7 +402,7 @@ impl World {
             // It may be on its way into the store: nothing can be said.
             (Ask::Pay(_) | Ask::PayOther, None) => (Told::Lost, 0),
             (Ask::Watch | Ask::Query, None) => (Told::NotExist, 0),
-            (Ask::Reverse, None) => (Told::ReverseAgain, 0),
+            (Ask::Reverse, None) => (Told::Lost, 0),
             (Ask::Watch | Ask::Query, Some(record)) => {
                 (Told::of_query(&till::query(&record)), record.version)
             }
@@ -451,7 +454,7 @@ impl World {
                 (Told::of_pay(&answer), record.version)
             }
             (Ask::PayOther, Some(_)) => (Told::NumberUsed, 0),
-            (Ask::Reverse, _) => (Told::ReverseAgain, 0),
+            (Ask::Reverse, _) => (Told::ReverseRefused, 0),
             (Ask::Pay(_) | Ask::PayOther | Ask::Query | Ask::Watch, _) => (Told::NotAccepted(why), 0),
         };
         self.judge.probes.other(Told::NotAccepted(why).as_str());

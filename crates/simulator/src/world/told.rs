@@ -32,6 +32,8 @@ pub(super) enum Told {
     ReverseAgain,
     /// The reversal cannot be taken any more.
     TooOld,
+    /// The reversal was not taken: nothing was stored.
+    ReverseRefused,
     /// No answer: a connection that broke.
     Lost,
 }
@@ -89,6 +91,7 @@ impl Told {
             Self::ReverseDone => "reverse:done",
             Self::ReverseAgain => "reverse:call_again",
             Self::TooOld => "reverse:too_old",
+            Self::ReverseRefused => "reverse:not_accepted",
             Self::Lost => "(nothing)",
         }
     }
@@ -101,6 +104,14 @@ impl Told {
     /// Whether it says that the order is not paid and never will be.
     pub(super) const fn says_never(self) -> bool {
         matches!(self, Self::Failed | Self::Closing)
+    }
+
+    /// Whether it says nothing of an order.
+    pub(super) const fn says_nothing(self) -> bool {
+        matches!(
+            self,
+            Self::NotExist | Self::NotAccepted(_) | Self::TooOld | Self::ReverseRefused | Self::Lost
+        )
     }
 
     /// Whether it says that no money is kept.
