@@ -299,20 +299,10 @@ impl Section {
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
         for (j, y) in b.bytes().enumerate() {
-            let above = row.get(j + 1).copied().unwrap_or(0);
-            let left = if j == 0 { i + 1 } else { row.get(j).copied().unwrap_or(0) };
-            if j == 0
-                && let Some(first) = row.first_mut()
-            {
-                *first = i + 1;
-            }
-            let best = (above + 1).min(left + 1).min(diagonal + usize::from(x != y));
-            diagonal = above;
-            if let Some(cell) = row.get_mut(j + 1) {
-                *cell = best;
-            }
+            let best = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], best);
         }
     }
     row.last().copied().unwrap_or(0)

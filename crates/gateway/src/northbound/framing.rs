@@ -178,8 +178,8 @@ impl Framing {
                 self.head_bytes_max
             }
         };
-        self.bytes += part.len() + 1;
-        if self.bytes > max + 1 {
+        self.bytes += part.len() + usize::from(end.is_some());
+        if self.bytes > max {
             return Err((0, FramingError::TooLong));
         }
         if memchr(0, part).is_some() {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::{Framing, Phase};
@@ -67,15 +67,37 @@ pub(super) struct Deadlines {
     pub(super) write: Duration,
 }
 
+/// What is handed on in the place of a fault. The library has not seen the end of the faulty head, or is
+/// between two chunks: a NUL is wrong in either place, so it answers 400 and closes, as it does for faults that
+/// it finds itself. The empty line is there because it does not look at a head before its end.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// How long, and for how many bytes, a peer that was refused in the middle of a request is listened to.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// Ends a connection whose last request was not read to its end. To close at once would make the kernel
+/// throw away the refusal together with what was not read.
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let _ = tokio::time::timeout(LINGER, async {
+        let _ = stream.shutdown().await;
+        let _ = tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await;
+    })
+    .await;
+}
+
 /// A stream behind the guard.
 #[derive(Debug)]
-pub(super) struct Guarded<S> {
-    stream: S,
+pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
+    /// `None` only while it is dropped.
+    stream: Option<S>,
+    /// Takes a stream that must not be closed at once.
+    unread: Option<oneshot::Sender<S>>,
     link: Arc<Link>,
     deadlines: Deadlines,
     framing: Framing,
-    /// After a fault: nothing more is read.
-    broken: bool,
+    /// After a fault: what is still to be handed on instead, and nothing more is read.
+    broken: Option<&'static [u8]>,
     /// Since when the connection is in its phase.
     phase: (Phase, Instant),
     /// Fires at or before the deadline; set again only when it fires early, so that a request on a warm
@@ -84,18 +106,41 @@ pub(super) struct Guarded<S> {
     writing: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, link: Arc<Link>, deadlines: Deadlines, head_bytes_max: usize) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Guarded<S> {
+    fn drop(&mut self) {
+        let midway = self.broken.is_some() || self.framing.phase() != Phase::Idle;
+        if let (true, Some(stream), Some(unread)) = (midway, self.stream.take(), self.unread.take()) {
+            // Nobody waits for it where the listener has given up.
+            let _ = unread.send(stream);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
+    /// Guards `stream`; `unread` is given it back if it ends in the middle of a request ([`linger`]).
+    pub(super) fn new(
+        stream: S,
+        unread: oneshot::Sender<S>,
+        link: Arc<Link>,
+        deadlines: Deadlines,
+        head_bytes_max: usize,
+    ) -> Self {
         Self {
-            stream,
+            stream: Some(stream),
+            unread: Some(unread),
             link,
             deadlines,
             framing: Framing::new(head_bytes_max),
-            broken: false,
+            broken: None,
             phase: (Phase::Idle, Instant::now()),
             reading: None,
             writing: None,
         }
+    }
+
+    /// The stream; there until this is dropped.
+    fn stream(&mut self) -> io::Result<Pin<&mut S>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Looks at bytes that were just read; returns how many may be handed on.
@@ -113,24 +158,25 @@ impl<S> Guarded<S> {
         Some(plain)
     }
 
-    /// The moment at which the present phase has lasted too long.
-    fn read_deadline(&mut self) -> Option<Instant> {
-        let (phase, since) = self.phase;
-        match phase {
-            Phase::Head => Some(since + self.deadlines.head),
-            Phase::Body => Some(since + self.deadlines.body),
-            // While a request is being answered the till may be silent as long as the answer takes.
-            Phase::Idle if self.link.idle_since_ms().is_none() => {
-                self.phase.1 = Instant::now();
-                None
-            }
-            Phase::Idle => Some(since + self.deadlines.idle),
+    /// The moment at which the present phase has lasted too long, as far as is known now.
+    fn read_deadline(&mut self) -> Instant {
+        // While a request is being answered the till may be silent as long as the answer takes. The timer runs
+        // all the same: the library need not read again before something wakes it.
+        if self.phase.0 == Phase::Idle && self.link.idle_since_ms().is_none() {
+            self.phase.1 = Instant::now();
         }
+        let (phase, since) = self.phase;
+        since
+            + match phase {
+                Phase::Head => self.deadlines.head,
+                Phase::Body => self.deadlines.body,
+                Phase::Idle => self.deadlines.idle,
+            }
     }
 
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Some(deadline) = self.read_deadline() else { return Poll::Pending };
+            let deadline = self.read_deadline();
             match &mut self.reading {
                 Some(sleep) if sleep.deadline() <= deadline => {
                     if sleep.as_mut().poll(cx).is_pending() {
@@ -167,22 +213,26 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.broken {
+        if let Some(rest) = &mut this.broken {
+            let (now, later) = rest.split_at(rest.len().min(buf.remaining()));
+            buf.put_slice(now);
+            *rest = later;
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+        match this.stream()?.poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 let read = buf.filled().get(before..).unwrap_or_default();
                 if let Some(plain) = this.look(read) {
-                    // The library has not seen the end of the faulty head, or is between two chunks: a NUL
-                    // is wrong in either place, so it answers 400 and closes, as it does for its own faults.
-                    this.broken = true;
                     buf.set_filled(before + plain);
-                    buf.put_slice(b"\0");
+                    this.broken = Some(POISON);
+                    // What is empty would be taken for the end of the connection.
+                    if plain == 0 {
+                        return Pin::new(this).poll_read(cx, buf);
+                    }
                 }
                 Poll::Ready(Ok(()))
             }
@@ -200,10 +250,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
+        let result = this.stream()?.poll_write(cx, buf);
         this.write_or_expire(result, cx)
     }
 
@@ -213,23 +263,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let result = this.stream()?.poll_write_vectored(cx, bufs);
         this.write_or_expire(result, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_flush(cx);
+        let result = this.stream()?.poll_flush(cx);
         this.write_or_expire(result, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.stream).poll_shutdown(cx);
+        let result = this.stream()?.poll_shutdown(cx);
         this.write_or_expire(result, cx)
     }
 }

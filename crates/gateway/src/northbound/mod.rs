@@ -15,8 +15,6 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
-use state_machine::Record;
-use state_machine::shard::Said;
 use tokio::sync::oneshot;
 
 pub use digest::DigestKey;
@@ -84,22 +82,7 @@ enum Waited {
 /// Waits at most `hold`. The order does not depend on it (NM-01).
 async fn wait(told: oneshot::Receiver<Told>, hold: Duration) -> Waited {
     match tokio::time::timeout(hold, told).await {
-        Ok(Ok(told)) => {
-            if let Told::Answer { record, said: Said::Fresh | Said::Watched } = &told {
-                note_told(record);
-            }
-            Waited::Told(told)
-        }
+        Ok(Ok(told)) => Waited::Told(told),
         Ok(Err(_)) | Err(_) => Waited::Open,
-    }
-}
-
-/// Measures how long the outcome was known before the till has it.
-fn note_told(record: &Record) {
-    if record.is_definite()
-        && let Some(decided_at) = record.decided_at
-    {
-        let ms = Clock::wall().0.saturating_sub(decided_at.0);
-        metrics::told_delay(Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
     }
 }

@@ -26,10 +26,10 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-use super::guard::{Deadlines, Guarded, Link};
+use super::guard::{Deadlines, Guarded, Link, linger};
 use crate::config::Northbound;
 use crate::metrics::{self, Refusal};
 
@@ -236,10 +236,27 @@ impl<H: Handler> Server<H> {
             Ok(Err(err)) => return tracing::debug!(%peer, %err, "connection not opened"),
             Err(_) => return metrics::refused(Refusal::ReadDeadline),
         };
-        let stream =
-            Guarded::new(stream, Arc::clone(&link), self.limits.deadlines, self.limits.head_bytes_max);
+        let (give_back, unread) = oneshot::channel();
+        let stream = Guarded::new(
+            stream,
+            give_back,
+            Arc::clone(&link),
+            self.limits.deadlines,
+            self.limits.head_bytes_max,
+        );
+        self.exchange(stream, peer, link).await;
+        if let Ok(stream) = unread.await {
+            linger(stream).await;
+        }
+    }
+
+    /// Answers requests until the connection ends.
+    async fn exchange<S>(self: &Arc<Self>, stream: Guarded<S>, peer: SocketAddr, link: Arc<Link>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let service = service_fn(|request| {
-            let (server, link) = (Arc::clone(&self), Arc::clone(&link));
+            let (server, link) = (Arc::clone(self), Arc::clone(&link));
             async move {
                 let mut reply = server.answer(request, peer).await;
                 let struck = reply.extensions_mut().remove::<Strike>().is_some();
@@ -276,7 +293,7 @@ impl<H: Handler> Server<H> {
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             _ = connection => {}
-            // The place is ours, so this never ends but by the listener's giving up.
+            // A place of this connection is taken, so this ends only when the listener gives up.
             _ = self.places.acquire_many(self.limits.connections_max) => {}
         }
     }
