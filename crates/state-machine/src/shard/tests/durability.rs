@@ -140,20 +140,23 @@ fn a_crash_before_the_record_is_durable_leaves_nothing() {
     ]);
 }
 
-/// A shard and the batch of its first payment.
-fn begun() -> (Rig, Batch) {
-    let mut rig = Rig::new();
-    let now = rig.now();
-    let request = PayRequest {
-        ticket: Ticket(1),
-        key: key(1),
+fn request(number: u32) -> PayRequest {
+    PayRequest {
+        ticket: Ticket(u64::from(number)),
+        key: key(number),
         provider: super::rig::PROVIDER,
         amount: protocol::Fen::new(super::facts::FEN).unwrap(),
         digest: [1; 16],
         attach: 0,
         wait: Wait::Definite,
-    };
-    let batch = rig.shard.step([Input::Pay(request)], now).expect("the first record");
+    }
+}
+
+/// A shard and the batch of its first payment.
+fn begun() -> (Rig, Batch) {
+    let mut rig = Rig::new();
+    let now = rig.now();
+    let batch = rig.shard.step([Input::Pay(request(1))], now).expect("the first record");
     (rig, batch)
 }
 
@@ -189,6 +192,8 @@ fn a_batch_that_is_not_under_way_changes_nothing() {
     assert!(rig.shard.poll_batch().is_none(), "one batch at a time");
     rig.shard.failed(batch.id);
     rig.shard.failed(other);
+    assert!(rig.shard.step([Input::Pay(request(2))], now).is_none());
+    assert_eq!(drain(&mut rig.shard), 1, "refused: the store is still busy with the first");
     rig.shard.committed(batch.id, vec![Outcome::Applied], now).unwrap();
     assert_eq!(drain(&mut rig.shard), 2, "published and sent");
     rig.shard.committed(batch.id, vec![Outcome::Applied], now).unwrap();

@@ -182,6 +182,15 @@ fn a_scarce_budget_delays_and_loses_nothing() {
 }
 
 #[test]
+fn a_queued_query_outlives_a_record() {
+    // Room comes while PENDING is not durable yet: the query is asked all the same, afterwards.
+    check_with(
+        |config| config.quota.query = 1,
+        &[("INV-18", "pay left @2 pay left +5s hold a:A7 +1050 +1 mark commit", "PENDING query@6051")],
+    );
+}
+
+#[test]
 fn nothing_comes_between_a_last_query_and_its_reversal() {
     // One reversal a second: of two orders that give up together, each pair is one.
     let quota = Quota { pay: 1_000, query: 100, reverse: 1, calls_max: 100 };

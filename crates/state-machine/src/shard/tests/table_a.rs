@@ -142,6 +142,12 @@ pub(super) const LINES: &[Line] = &[
          REVERSING(till)/contested/number_taken/asked !number_taken !number_taken query@62000 query@182000 \
          REVERSED(till,B8)/contested/done reverse=Done",
     ),
+    (
+        "A13 after the till reversed, and a restart",
+        "pay left +1s reverse +1s a:A13 mark crash q:unpaid +60s q:unpaid",
+        "CRASH REVERSING(till)/contested/number_taken/asked query@2000 query@62000 \
+         REVERSED(till,B8)/contested/done",
+    ),
     ("A14", "pay a:A14", "ACCEPTED SEND FAILED(A14) pay=ORDERCLOSED"),
     (
         "A14 G5 the money may be another's",

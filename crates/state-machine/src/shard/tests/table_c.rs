@@ -60,6 +60,16 @@ pub(super) const LINES: &[Line] = &[
         "query'@25000 refundquery'@25000 reverse'@25001 query@25001 refundquery@25001 REVERSED(B7,C1)",
     ),
     (
+        "C1 REFUND without refunds proves nothing if the order was absent",
+        "pay a:A7 +20s q:payerror mark r:absent q:refund l:none +5s r:done q:revoked",
+        "query@20000 refundquery@20000 reverse@25000 query@25000 REVERSED(B7,B8)",
+    ),
+    (
+        "C7 two refusals do not do, however long",
+        "pay a:A7 +20s q:payerror mark r:refused q:paid r*:unclear q*:paid +10m r*:refused +10m watch +1m",
+        "!reversal_refused query@20000 !reversal_slow watch=reversing",
+    ),
+    (
         "C2",
         "pay a:A7 +20s q:payerror mark r:again +5s q:paid +1 r:again +10s q:paid +1 r:done q:revoked",
         "query@25000 reverse@25001 query@35001 reverse@35002 query@35002 REVERSED(B7,B8)",
