@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
+use crate::free::FreePlaces;
 use crate::handle::Handle;
 
 /// No chunk: the end of a queue.
@@ -41,16 +42,20 @@ impl Queue {
 /// The pool of chunks.
 pub(crate) struct Chunks {
     handles: Vec<[Handle; CHUNK]>,
-    /// The chunk after each, in its queue or among the free ones.
+    /// The chunk after each in its queue.
     next: Vec<u32>,
-    free: u32,
+    free: FreePlaces,
 }
 
 impl Chunks {
     pub(crate) fn with_capacity(handles: u32) -> Self {
         // Slots hold chunks that are not full, too; this suffices for a minute's worth of slots.
         let chunks = handles as usize / CHUNK + if handles == 0 { 0 } else { 256 };
-        Self { handles: Vec::with_capacity(chunks), next: Vec::with_capacity(chunks), free: NIL }
+        Self {
+            handles: Vec::with_capacity(chunks),
+            next: Vec::with_capacity(chunks),
+            free: FreePlaces::new(),
+        }
     }
 
     #[inline]
@@ -98,8 +103,10 @@ impl Chunks {
     /// Frees all chunks of a queue, whether or not it still has handles.
     #[inline]
     pub(crate) fn clear(&mut self, queue: &mut Queue) {
-        self.next[queue.tail as usize] = self.free;
-        self.free = queue.head;
+        while queue.head != queue.tail {
+            self.free_head(queue);
+        }
+        self.free.add(queue.tail);
         *queue = Queue::EMPTY;
     }
 
@@ -118,15 +125,16 @@ impl Chunks {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.handles.capacity() * size_of::<[Handle; CHUNK]>() + self.next.capacity() * size_of::<u32>()
+        self.handles.capacity() * size_of::<[Handle; CHUNK]>()
+            + self.next.capacity() * size_of::<u32>()
+            + self.free.memory_bytes()
     }
 
-    /// A chunk for the end of a queue: the one freed last, while it is in the cache.
+    /// A chunk for the end of a queue.
     #[inline]
     fn chunk(&mut self) -> u32 {
-        let chunk = self.free;
-        if let Some(next) = self.next.get_mut(chunk as usize) {
-            self.free = std::mem::replace(next, NIL);
+        if let Some(chunk) = self.free.take() {
+            self.next[chunk as usize] = NIL;
             return chunk;
         }
         if self.handles.len() == self.handles.capacity() {
@@ -135,6 +143,7 @@ impl Chunks {
             self.next.reserve_exact(more);
         }
         let chunk = u32::try_from(self.handles.len()).expect("far fewer chunks than timers");
+        self.free.grow(self.handles.len() + 1);
         self.handles.push([NOTHING; CHUNK]);
         self.next.push(NIL);
         chunk
@@ -143,8 +152,8 @@ impl Chunks {
     #[inline]
     fn free_head(&mut self, queue: &mut Queue) {
         let chunk = queue.head;
-        queue.head = std::mem::replace(&mut self.next[chunk as usize], self.free);
-        self.free = chunk;
+        queue.head = self.next[chunk as usize];
+        self.free.add(chunk);
     }
 }
 

@@ -1,10 +1,10 @@
-//! Which places of the slab are free.
+//! Which places of the slab, or chunks of the pool, are free.
 
 /// A set of places as a tree of bit maps: a bit of one level says whether a word of the level below has any.
 ///
-/// A list through the free places would do as well for small slabs. But it hands them out in the order in which they
-/// were freed, which is as good as random: past the cache, each insertion would wait for memory. This gives
-/// neighbours out one after the other, and keeps to the low end of the slab.
+/// A list through the free places would do as well for a few. But it hands them out in the order in which they were
+/// freed, which is as good as random: past the cache, each insertion would wait for memory. This gives neighbours out
+/// one after the other, and keeps to the low end.
 pub(crate) struct FreePlaces {
     /// Free places in hand, as a word of level 0 that was taken out of the tree.
     run: u64,

@@ -10,8 +10,8 @@ const LEVELS: usize = 8;
 
 const SLOTS: usize = 256;
 
-/// A slot that holds fewer handles is not worth tidying.
-const TIDIED_MIN: u32 = 64;
+/// A slot that holds fewer handles is not worth tidying. The model's timers are few, so for them it is.
+const TIDIED_MIN: u32 = if cfg!(test) { 8 } else { 64 };
 
 /// The handles of one slot. Those of cancelled timers stay among them until the slot is emptied or tidied: to take one
 /// out at once, its neighbours would have to be fetched from memory as well.
@@ -109,8 +109,8 @@ impl Slots {
         self.chunks.pop(&mut self.slots[place.index()].handles)
     }
 
-    /// A timer that hung in this slot is gone. The slot wants tidying if the answer is true: most of what it holds is
-    /// stale, so the effort is paid for by the timers that went before.
+    /// A timer that hung in this slot is gone. The slot wants tidying if the answer is true: two thirds of what it
+    /// holds are stale, so the effort is paid for by the timers that went before.
     #[inline]
     pub(crate) fn gone(&mut self, place: Place) -> bool {
         let slot = &mut self.slots[place.index()];

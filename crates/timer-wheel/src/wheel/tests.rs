@@ -336,3 +336,40 @@ fn a_million_timers_take_at_most_32_bytes_each() {
     assert!(wheel.memory_bytes() <= 32 * wheel.len(), "{} bytes", wheel.memory_bytes());
     assert_eq!(size_of::<Option<Handle>>(), 8);
 }
+
+#[test]
+fn cancelled_timers_do_not_pile_up() {
+    let mut wheel = Wheel::new(Tick::ZERO);
+    let at = Tick::from_ms(7 * DAY_MS);
+    wheel.insert(at, 0);
+    for value in 1..100_000 {
+        let handle = wheel.insert(at, value);
+        assert_eq!(wheel.cancel(handle), Some(value));
+    }
+    let bytes = wheel.memory_bytes();
+    assert!(bytes < 64 * 1024, "{bytes} bytes for one timer");
+    assert_eq!(wheel.pop_due(at), Some((at, 0)));
+    assert_eq!(wheel.pop_due(at), None);
+}
+
+#[test]
+fn a_wheel_that_runs_on_uses_its_memory_again() {
+    let mut wheel = Wheel::new(Tick::ZERO);
+    let mut bytes = 0;
+    for round in 0..200 {
+        let start = wheel.now();
+        let handles: Vec<_> =
+            (0..1_000).map(|value| wheel.insert(start.saturating_add(value * 37), value)).collect();
+        for handle in handles.into_iter().skip(round % 2).step_by(2) {
+            assert!(wheel.cancel(handle).is_some());
+        }
+        let mut fired = 0;
+        wheel.advance(start.saturating_add(40_000), |_, _| fired += 1);
+        assert_eq!(fired, 500);
+        // The first rounds lie differently over the slots.
+        if round == 20 {
+            bytes = wheel.memory_bytes();
+        }
+    }
+    assert_eq!(wheel.memory_bytes(), bytes);
+}
