@@ -30,7 +30,7 @@ pub(crate) fn run(args: &CheckConfigArgs) -> Outcome {
     let path = &args.config.config;
     if !args.json.json {
         let config = load(path)?;
-        output::line("ok\n");
+        output::line("ok");
         print(&effective(&config));
         return Ok(());
     }
@@ -118,29 +118,25 @@ fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Prints settings as a file would have them: sections and `name = value`.
+/// Prints settings as a file would have them: `name = value`, then sections.
 fn print(settings: &Value) {
-    let Value::Object(sections) = settings else { return };
-    let text = |value: &Value| value.to_string();
-    for (name, value) in sections {
-        match value {
-            Value::Object(fields) => {
-                output::line(format!("\n[{name}]"));
-                for (name, value) in fields {
-                    output::line(format!("{name} = {}", text(value)));
-                }
-            }
-            Value::Array(items) => {
-                for item in items {
-                    output::line(format!("\n[[{name}]]"));
-                    for (name, value) in item.as_object().into_iter().flatten() {
-                        output::line(format!("{name} = {}", text(value)));
-                    }
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                output::line(format!("{name} = {}", text(value)));
-            }
+    let Value::Object(all) = settings else { return };
+    let fields = |value: &Value| {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            output::line(format!("{name} = {value}"));
+        }
+    };
+    for (name, value) in all.iter().filter(|(_, value)| value.is_string()) {
+        output::line(format!("{name} = {value}"));
+    }
+    for (name, value) in all.iter().filter(|(_, value)| value.is_object()) {
+        output::line(format!("\n[{name}]"));
+        fields(value);
+    }
+    for (name, value) in all {
+        for item in value.as_array().into_iter().flatten() {
+            output::line(format!("\n[[{name}]]"));
+            fields(item);
         }
     }
 }

@@ -37,14 +37,19 @@ pub(crate) fn running(config: &Config) -> Result<Option<PathBuf>, Failure> {
 }
 
 /// Gives a command to a running switch.
-pub(crate) fn command<T: DeserializeOwned>(socket: &std::path::Path, command: &Command) -> Result<T, Failure> {
+pub(crate) fn command<T: DeserializeOwned>(
+    socket: &std::path::Path,
+    command: &Command,
+) -> Result<T, Failure> {
     match call(socket, command) {
         Ok(Response::Done { result }) => serde_json::from_value(result).map_err(|err| {
             Failure::internal(format!("the switch answered what this version does not understand: {err}"))
         }),
         Ok(Response::Failed { error }) => Err(Failure::failed(error)),
         Err(err @ CallError::NoSwitch(..)) => Err(Failure::unavailable(format!("{err}. Nothing was done."))),
-        Err(err @ (CallError::NoAnswer(_) | CallError::Answer(_))) => Err(Failure::unavailable(err.to_string())),
+        Err(err @ (CallError::NoAnswer(_) | CallError::Answer(_))) => {
+            Err(Failure::unavailable(err.to_string()))
+        }
     }
 }
 
@@ -211,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_merchant_is_named_by_number_or_by_what_its_tills_send() {
-        let all = [view(1, "19", None, "wxa"), view(2, "20", Some("7"), "wxa"), view(3, "20", Some("8"), "wxb")];
+        let all =
+            [view(1, "19", None, "wxa"), view(2, "20", Some("7"), "wxa"), view(3, "20", Some("8"), "wxb")];
         for (text, found) in [
             ("#2", Some(2)),
             ("19", Some(1)),

@@ -52,7 +52,8 @@ fn main() -> ExitCode {
                 eprintln!("hufu: {failure}");
             }
             if json && !cli.verb.reports_itself() {
-                let _ = output::json(&serde_json::json!({ "error": failure.text, "exit": failure.exit.code() }));
+                let _ =
+                    output::json(&serde_json::json!({ "error": failure.text, "exit": failure.exit.code() }));
             }
             failure.exit.into()
         }

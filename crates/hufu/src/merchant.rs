@@ -89,7 +89,7 @@ pub(crate) fn run(args: &MerchantArgs) -> Outcome {
         MerchantVerb::Import(args) => {
             let config = load(&args.config.config)?;
             let text = read(&args.file)?;
-            let forms = csv::forms(&text, only_provider(&config)).map_err(|why| {
+            let forms = csv::forms(&text, only_provider(&config).as_deref()).map_err(|why| {
                 Failure::usage(format!("{}: {why}. Nothing was added.", args.file.display()))
             })?;
             let added = store_merchants(&config, forms)?;

@@ -114,7 +114,8 @@ pub(crate) fn run(args: &PaymentArgs) -> Outcome {
     match &args.verb {
         PaymentVerb::Show(args) => {
             let config = load(&args.config.config)?;
-            let found = single(Link::open(&config)?.find(&args.number, args.merchant.as_deref())?, &args.number)?;
+            let found =
+                single(Link::open(&config)?.find(&args.number, args.merchant.as_deref())?, &args.number)?;
             print(&found, args.json.json)
         }
         PaymentVerb::List(args) => list(args),

@@ -76,7 +76,8 @@ struct Ready<'a> {
 /// Serves until the process is asked to stop.
 pub(crate) async fn run(args: &SandboxArgs) -> Outcome {
     crate::log_plainly(&args.log)?;
-    let temporary = tempfile::tempdir().map_err(|err| Failure::unavailable(format!("no temporary folder: {err}")))?;
+    let temporary =
+        tempfile::tempdir().map_err(|err| Failure::unavailable(format!("no temporary folder: {err}")))?;
     let folder = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&folder).map_err(|err| crate::stand::unwritable(&folder, &err))?;
     let folder = folder.canonicalize().map_err(|err| crate::stand::unwritable(&folder, &err))?;
@@ -90,8 +91,11 @@ pub(crate) async fn run(args: &SandboxArgs) -> Outcome {
         None => {
             let pki = make_pki(PROVIDER_MCH_ID)?;
             pki.write_to(&folder).map_err(|err| crate::stand::unwritable(&folder, &err))?;
-            let options =
-                Options { speed: args.speed, reversal_slack_ms: REVERSAL_SLACK_MS, ..Options::new(provider()) };
+            let options = Options {
+                speed: args.speed,
+                reversal_slack_ms: REVERSAL_SLACK_MS,
+                ..Options::new(provider())
+            };
             let plain = args.wallet_listen.unwrap_or_else(|| beside(8081));
             let tls = SocketAddr::from(([127, 0, 0, 1], 0));
             let server = WalletServer::start(args.seed, options, plain, tls, &pki).await?;
@@ -147,7 +151,12 @@ fn print(ready: &Ready<'_>, taken_up: u64) {
     let mut merchants = output::table(&["mch_id", "sub_mch_id", "appid", "signing key and API key"], &[]);
     for one in ready.merchants {
         let sub = one.sub_mch_id.clone().unwrap_or_default();
-        merchants.add_row([one.mch_id.clone(), sub, one.appid.clone(), format!("{}\n{}", one.key, one.api_key)]);
+        merchants.add_row([
+            one.mch_id.clone(),
+            sub,
+            one.appid.clone(),
+            format!("{}\n{}", one.key, one.api_key),
+        ]);
     }
     output::line(format!("{urls}\n\n{merchants}\n"));
     if let Some(merchant) = ready.merchants.first() {

@@ -69,7 +69,8 @@ pub(crate) async fn run(args: &SimulateArgs) -> Outcome {
         sub_merchants: SubMerchants::Any,
     };
     let options = Options { speed: args.speed, ..Options::new(provider) };
-    let temporary = tempfile::tempdir().map_err(|err| Failure::unavailable(format!("no temporary folder: {err}")))?;
+    let temporary =
+        tempfile::tempdir().map_err(|err| Failure::unavailable(format!("no temporary folder: {err}")))?;
     let folder = args.pki_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     let pki = certificates(&folder, &args.mch_id)?;
     let tls_port = if args.listen.port() == 0 { 0 } else { 8443 };

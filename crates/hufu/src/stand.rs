@@ -195,8 +195,7 @@ fn add_merchants(
             });
         }
     }
-    let mut added =
-        book.import(&missing, gateway::switch::wall()).map_err(|err| internal(&err))?.into_iter();
+    let mut added = book.import(&missing, gateway::switch::wall()).map_err(|err| internal(&err))?.into_iter();
     numbers
         .into_iter()
         .map(|known| known.or_else(|| added.next()).ok_or_else(|| internal(&"a merchant has no number")))

@@ -157,7 +157,12 @@ async fn demonstrate(args: &DemoArgs, folder: &Path) -> Result<Report, Failure> 
 /// Room for the crowd: the published query quota, and more pay requests and reversals than customers come.
 fn quota(arrivals_per_second: u32) -> Quota {
     let busy = arrivals_per_second.saturating_mul(3).max(200);
-    Quota { pay: busy, query: 1_800.max(arrivals_per_second.saturating_mul(6)), reverse: busy, calls_max: 4_096 }
+    Quota {
+        pay: busy,
+        query: 1_800.max(arrivals_per_second.saturating_mul(6)),
+        reverse: busy,
+        calls_max: 4_096,
+    }
 }
 
 fn merchant(identity: &TestMerchant) -> Result<Merchant, Failure> {
@@ -246,7 +251,8 @@ fn compare(
     let mut reporter = Reporter::new(peak_pending, stats, wallet.totals());
     for till in tills {
         let sale = &till.sale;
-        let (Some(merchant), Some(number)) = (merchants.get(sale.merchant), numbers.get(sale.merchant)) else {
+        let (Some(merchant), Some(number)) = (merchants.get(sale.merchant), numbers.get(sale.merchant))
+        else {
             continue;
         };
         let key = simulator::Key::new(PROVIDER_MCH_ID, &merchant.upstream, &sale.number);

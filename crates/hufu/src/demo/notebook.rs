@@ -94,7 +94,8 @@ impl Notebook {
 
     /// What the till goes by: the last thing it was told that means something.
     pub(super) fn told(&self) -> Word {
-        let last = |wanted: fn(Word) -> bool| self.notes.iter().rev().map(|note| note.word).find(|w| wanted(*w));
+        let last =
+            |wanted: fn(Word) -> bool| self.notes.iter().rev().map(|note| note.word).find(|w| wanted(*w));
         last(Word::is_definite)
             .or_else(|| last(|word| word == Word::Open))
             .or_else(|| last(|word| word != Word::Nothing))

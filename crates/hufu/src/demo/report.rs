@@ -258,7 +258,8 @@ impl Report {
         ] {
             outcomes.add_row([name.to_owned(), count.to_string(), meaning.to_owned()]);
         }
-        let mut delays = table(&["Real milliseconds", "Payments", "p50", "p95", "p99", "max"], &[1, 2, 3, 4, 5]);
+        let mut delays =
+            table(&["Real milliseconds", "Payments", "p50", "p95", "p99", "max"], &[1, 2, 3, 4, 5]);
         for (name, delay) in [
             ("customer's last key → the switch knows", self.detection_delay_ms),
             ("the switch knows → the till has it", self.told_delay_ms),
@@ -272,10 +273,10 @@ impl Report {
         for (name, value) in [
             ("payments, peak open at once", format!("{}, {}", self.customers, self.peak_pending)),
             ("queries to the wallet for each payment", format!("{:.2}", self.queries_per_payment)),
-            ("pay requests, queries, reversals at the wallet", format!(
-                "{}, {}, {}",
-                self.wallet_pay_requests, self.wallet_queries, self.wallet_reversals
-            )),
+            (
+                "pay requests, queries, reversals at the wallet",
+                format!("{}, {}, {}", self.wallet_pay_requests, self.wallet_queries, self.wallet_reversals),
+            ),
             ("tills were told: paid", format!("{} CNY", yuan(self.paid_fen))),
             ("the wallet holds for merchants", format!("{} CNY", yuan(self.wallet_holds_fen))),
             ("the wallet has returned", format!("{} CNY", yuan(self.wallet_returned_fen))),
@@ -289,13 +290,16 @@ impl Report {
         line(format!("{outcomes}\n\n{delays}\n\n{books}\n"));
         for one in self.differences.iter().take(SHOWN_MAX) {
             line(format!("{} of merchant {}: {}", one.out_trade_no, one.merchant, one.faults.join("; ")));
-            line(format!("  wallet:   {}\n  till:     {}\n  recorded: {}", one.wallet, one.told, one.recorded));
+            line(format!(
+                "  wallet:   {}\n  till:     {}\n  recorded: {}",
+                one.wallet, one.told, one.recorded
+            ));
         }
         if self.differences.len() > SHOWN_MAX {
             line(format!("… and {} more; --json lists them all.", self.differences.len() - SHOWN_MAX));
         }
         let verdict = if self.books_agree {
-            "The wallet's ledger, the tills' notebooks and the switch's store agree, and nothing is open."
+            "The wallet's ledger, the tills' notebooks and the switch's store agree; nothing is open."
         } else {
             "THE BOOKS DIFFER."
         };

@@ -128,7 +128,9 @@ impl Till {
                     self.pay().await
                 }
                 Word::NotTaken | Word::Absent => return,
-                Word::Open | Word::Nothing | Word::Paid(_) | Word::NotPaid | Word::Reversed => self.query().await,
+                Word::Open | Word::Nothing | Word::Paid(_) | Word::NotPaid | Word::Reversed => {
+                    self.query().await
+                }
             };
         }
     }

@@ -60,7 +60,8 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
     let provider = args.provider.clone().or_else(|| super::only_provider(&config)).ok_or_else(|| {
         Failure::usage("there are several providers: say with --provider which carries the merchant")
     })?;
-    let random = |err: getrandom::Error| Failure::internal(format!("no randomness: {err}. Nothing was added."));
+    let random =
+        |err: getrandom::Error| Failure::internal(format!("no randomness: {err}. Nothing was added."));
     let signing_key = match &args.signing_key_file {
         Some(file) => super::read(file)?.trim_end_matches('\n').to_owned(),
         None => new_signing_key().map_err(random)?,

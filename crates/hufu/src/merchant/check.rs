@@ -56,7 +56,9 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
         None => all.iter().collect(),
     };
     if wanted.is_empty() {
-        return Err(Failure::failed("there is no merchant to check; hufu merchant add --help says how to add one"));
+        return Err(Failure::failed(
+            "there is no merchant to check; hufu merchant add --help says how to add one",
+        ));
     }
     let runtime = crate::runtime()?;
     let (mut bad, mut silent) = (0, 0);
@@ -74,7 +76,8 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
             }
         };
         if args.json.json {
-            let line = json!({ "merchant": view.merchant, "mch_id": view.mch_id, "check": word, "what": text });
+            let line =
+                json!({ "merchant": view.merchant, "mch_id": view.mch_id, "check": word, "what": text });
             output::json(&line)?;
         }
         table.add_row([view.merchant.to_string(), view.mch_id.clone(), format!("{word}: {text}")]);
@@ -84,7 +87,9 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
     }
     match (bad, silent) {
         (0, 0) => Ok(()),
-        (0, _) => Err(Failure::unavailable(format!("{silent} merchants could not be checked. No money has moved."))),
+        (0, _) => {
+            Err(Failure::unavailable(format!("{silent} merchants could not be checked. No money has moved.")))
+        }
         (_, _) => Err(Failure::failed(format!("{bad} merchants cannot take payments. No money has moved."))),
     }
 }
@@ -102,10 +107,11 @@ async fn check(config: &Config, link: &Link, view: &MerchantView) -> Found {
             return Found::Bad(failure.text);
         }
     }
-    let acquirer = match account(provider).and_then(|account| Acquirer::new(account).map_err(|err| err.to_string())) {
-        Ok(acquirer) => acquirer,
-        Err(why) => return Found::Bad(why),
-    };
+    let acquirer =
+        match account(provider).and_then(|account| Acquirer::new(account).map_err(|err| err.to_string())) {
+            Ok(acquirer) => acquirer,
+            Err(why) => return Found::Bad(why),
+        };
     let (Ok(sub_mch_id), Ok(number)) = (view.upstream_sub_mch_id.parse::<MchId>(), unused_number()) else {
         return Found::Bad(format!("its number at the wallet is malformed: {}", view.upstream_sub_mch_id));
     };
@@ -130,10 +136,12 @@ fn judge(verdict: &Verdict<QueryFact>) -> Found {
         (QueryFact::Unclear, Some(Alarm::NotVerified)) => {
             refused("the wallet's answer is not signed with the provider's key")
         }
-        (QueryFact::Unclear, Some(alarm)) => refused(&format!("the wallet's answer does not fit: {}", alarm.as_str())),
-        (QueryFact::Unclear, None) => {
-            Found::Silent("the wallet gave no clear answer; check its hosts and the network, then repeat".to_owned())
+        (QueryFact::Unclear, Some(alarm)) => {
+            refused(&format!("the wallet's answer does not fit: {}", alarm.as_str()))
         }
+        (QueryFact::Unclear, None) => Found::Silent(
+            "the wallet gave no clear answer; check its hosts and the network, then repeat".to_owned(),
+        ),
         (
             QueryFact::NotFound
             | QueryFact::Paid(_)

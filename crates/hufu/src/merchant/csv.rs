@@ -18,7 +18,7 @@ const COLUMNS: [&str; 9] = [
 
 /// Reads every line; `provider` is meant where a line names none. The error says which line, and never repeats a
 /// key.
-pub(super) fn forms(text: &str, provider: Option<String>) -> Result<Vec<Form>, String> {
+pub(super) fn forms(text: &str, provider: Option<&str>) -> Result<Vec<Form>, String> {
     let mut records = records(text.trim_start_matches('\u{feff}'))?.into_iter();
     let (_, header) = records.next().ok_or("is empty")?;
     let header: Vec<String> = header.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
@@ -43,7 +43,7 @@ pub(super) fn forms(text: &str, provider: Option<String>) -> Result<Vec<Form>, S
             mch_id: required("mch_id")?,
             sub_mch_id: value("sub_mch_id"),
             appid: required("appid")?,
-            provider: value("provider").or_else(|| provider.clone()).ok_or_else(|| {
+            provider: value("provider").or_else(|| provider.map(str::to_owned)).ok_or_else(|| {
                 format!("line {line}: provider is missing, and there are several in the configuration")
             })?,
             upstream_sub_mch_id: required("upstream_sub_mch_id")?,
@@ -113,7 +113,7 @@ mod tests {
             "\u{feff}{HEADER}1900000201,wx01,1900000111,{0},\r\n\n1900000202,wx02,1900000112,{0},\"md5,hmac-sha256\"",
             "k".repeat(32)
         );
-        let read = forms(&text, Some("1900000109".to_owned())).expect("two merchants");
+        let read = forms(&text, Some("1900000109")).expect("two merchants");
         assert_eq!(read.len(), 2);
         assert_eq!((read[0].mch_id.as_str(), read[0].provider.as_str()), ("1900000201", "1900000109"));
         assert_eq!((read[0].sub_mch_id.as_deref(), read[0].sign_kinds.as_deref()), (None, None));
@@ -130,11 +130,16 @@ mod tests {
             (format!("1,wx,2,{key},\n1,wx,2,\"{key},"), "line 3: a quote is not closed"),
             (format!("1,w\"x,2,{key},"), "line 2: a quote inside a value that is not quoted"),
         ] {
-            let told = forms(&format!("{HEADER}{body}"), Some("9".to_owned())).map(|_| ()).unwrap_err();
+            let told = forms(&format!("{HEADER}{body}"), Some("9")).map(|_| ()).unwrap_err();
             assert_eq!(told, why);
             assert!(!told.contains(key));
         }
-        assert!(forms("mch_id,key\n", None).map(|_| ()).unwrap_err().starts_with("line 1: no column is called \"key\""));
+        assert!(
+            forms("mch_id,key\n", None)
+                .map(|_| ())
+                .unwrap_err()
+                .starts_with("line 1: no column is called \"key\"")
+        );
         assert_eq!(forms("appid,appid\n", None).map(|_| ()).unwrap_err(), "line 1: a column occurs twice");
         let text = format!("{HEADER}1,wx,2,{key},");
         assert!(forms(&text, None).map(|_| ()).unwrap_err().contains("provider is missing"));

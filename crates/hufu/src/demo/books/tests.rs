@@ -101,7 +101,9 @@ fn three_books_agree_or_the_fault_is_named() {
     let (twice, less) = (entry(2, 2 * ASKED, ASKED), entry(1, 1000, 0));
     use Ending as E;
     use Fault as F;
-    let cases: [(&str, u64, Option<&Entry>, Option<&Record>, Ending, &[Fault]); 17] = [
+    /// Told, the wallet's page, the record; ending, faults.
+    type Case<'a> = (&'a str, u64, Option<&'a Entry>, Option<&'a Record>, Ending, &'a [Fault]);
+    let cases: [Case<'_>; 17] = [
         ("SUCCESS", ASKED, Some(&kept), Some(&paid), E::Paid, &[]),
         ("PAYERROR", 0, Some(&none), Some(&failed), E::Failed, &[]),
         ("PAYERROR", 0, None, Some(&reversed), E::Reversed, &[]),
@@ -113,11 +115,25 @@ fn three_books_agree_or_the_fault_is_named() {
         ("SUCCESS", 1, Some(&kept), Some(&paid), E::Paid, &[F::ToldPaidNotHeld]),
         ("PAYERROR", 0, Some(&kept), Some(&failed), E::Failed, &[F::HeldNotTold, F::HeldNotRecorded]),
         ("PAYERROR", 0, Some(&kept), Some(&paid), E::Paid, &[F::HeldNotTold, F::ToldNotRecorded]),
-        ("SUCCESS", ASKED, Some(&kept), Some(&reversed), E::Reversed, &[F::HeldNotRecorded, F::ToldNotRecorded]),
+        (
+            "SUCCESS",
+            ASKED,
+            Some(&kept),
+            Some(&reversed),
+            E::Reversed,
+            &[F::HeldNotRecorded, F::ToldNotRecorded],
+        ),
         ("SUCCESS", ASKED, Some(&kept), None, E::NotTaken, &[F::HeldNotRecorded, F::ToldNotRecorded]),
         ("SUCCESS", ASKED, Some(&twice), Some(&paid), E::Paid, &[F::ChargedTwice]),
         ("PAYERROR", 0, Some(&none), Some(&reversing), E::Open, &[F::StillOpen]),
-        ("SUCCESS", ASKED, Some(&kept), Some(&asked), E::Open, &[F::HeldNotRecorded, F::ToldNotRecorded, F::StillOpen]),
+        (
+            "SUCCESS",
+            ASKED,
+            Some(&kept),
+            Some(&asked),
+            E::Open,
+            &[F::HeldNotRecorded, F::ToldNotRecorded, F::StillOpen],
+        ),
         ("", 0, Some(&kept), None, E::NotTaken, &[F::HeldNotTold, F::HeldNotRecorded]),
     ];
     for (word, fee, ledger, record, ending, faults) in cases {

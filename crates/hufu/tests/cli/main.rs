@@ -1,0 +1,7 @@
+//! The whole product through its binary: what a new user, an operator and a script see.
+
+mod config;
+mod demo;
+mod merchants;
+mod sandbox;
+mod support;
