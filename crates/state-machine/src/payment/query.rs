@@ -266,7 +266,13 @@ impl Payment {
                 effects.changed = true;
                 self.look_again(now, policy);
             }
-            // It has come to light after all and may still be paid: keep an eye on it, ever more slowly.
+            // It has come to light after all and may still be paid: keep an eye on it, ever more slowly, but not
+            // for ever. What comes after the channel's window is for the bill to show.
+            QueryFact::Unpaid | QueryFact::PayError | QueryFact::InProgress | QueryFact::UnknownState
+                if now.tick.ms_since(self.left_at) >= policy.reversal_window_ms =>
+            {
+                self.stop_looking(effects);
+            }
             QueryFact::Unpaid
             | QueryFact::PayError
             | QueryFact::InProgress

@@ -171,6 +171,11 @@ pub(super) const LINES: &[Line] = &[
         "query@360000 query@420000 query@540000 REVERSED(B3,C9) retire",
     ),
     (
+        "C9 G5 late, never paid: not for ever",
+        "pay a:A8 q*:notfound r*:done +2m q*:unpaid +6d mark +1d +2h",
+        "REVERSED(B3,C9) retire",
+    ),
+    (
         "C9 G5 late, returned",
         "pay a:A8 q*:notfound r*:done +2m q*: mark +240s q:refund l:full +1h",
         "query@360000 REVERSED(B3,C9)/looks2 !late_success refundquery@360000 REVERSED(B3,C1) retire",
