@@ -10,7 +10,7 @@ use super::faults::Kind;
 use super::tills::{Till, key_of};
 use super::{Event, World};
 use crate::face::BytesReply;
-use crate::ledger::Key;
+use crate::ledger::{Key, State};
 use crate::message::{Answer, Call, Caller, Micropay, Number, Refund, RefundNumber, Reply, Request, Seal};
 
 /// A pay request that is late arrives this long after it left at most. With the 5 s of a customer 20 from the
@@ -18,6 +18,9 @@ use crate::message::{Answer, Call, Caller, Micropay, Number, Refund, RefundNumbe
 const LATE_MAX_MS: u64 = 50_000;
 /// The same for a customer 20, who has a delay of his own.
 const LATE_OF_LATE_MS: u64 = 3_000;
+/// One in twelve comes later than anybody should think, but before the first look at an order that ended by
+/// absence: the money must be found and given back. Source: wechatpay-v2 §4.5 G5.
+const TOO_LATE_MAX_MS: u64 = 240_000;
 
 /// What came of a call.
 #[derive(Debug)]
@@ -148,7 +151,12 @@ impl World {
             if self.weather.is(Kind::LatePay) && self.rng.network.below(3) == 0 {
                 let index = usize::try_from(n).unwrap_or(usize::MAX);
                 let is_late = self.tills.get(index).is_some_and(|till| till.code.bb() == 20);
-                delay_ms = self.rng.network.below(if is_late { LATE_OF_LATE_MS } else { LATE_MAX_MS });
+                let longest_ms = match self.rng.network.below(12) {
+                    0 => TOO_LATE_MAX_MS,
+                    _ if is_late => LATE_OF_LATE_MS,
+                    _ => LATE_MAX_MS,
+                };
+                delay_ms = self.rng.network.below(longest_ms);
             }
             if let Some(late) = self.late.get_mut(usize::try_from(n).unwrap_or(usize::MAX)) {
                 *late = u32::try_from(delay_ms).unwrap_or(u32::MAX);
@@ -178,7 +186,11 @@ impl World {
         let refund_no = calling.record.repair_refund_no();
         let request = self.request(n, what, amount, &refund_no, offset);
         let now_ms = self.true_ms();
-        let (at_ms, received) = self.hand_over(n, what, &request, now_ms);
+        let (at_ms, received) = if what == What::Other(Ask::Reverse) && self.is_refused_for_good(n, now_ms) {
+            (now_ms, Received::Typed(self.refused_reversal(n)))
+        } else {
+            self.hand_over(n, what, &request, now_ms)
+        };
         self.note(n, || format!("wallet: {} -> {}", what.wire().as_str(), words(&received)));
         self.mix(6, u64::from(n), u64::from(what.wire() as u8));
         let mut after_ms = u64::try_from(at_ms - now_ms).unwrap_or(0) + self.transit_ms();
@@ -199,6 +211,35 @@ impl World {
         let now_ms = self.true_ms();
         let outcome = self.wallet.handle(&request, now_ms);
         self.note(n, || format!("wallet: a copy of {kind:?} -> {}", words(&Received::Typed(outcome.reply))));
+    }
+
+    /// Some orders the wallet never reverses once they are paid, so that only a repair refund returns the money
+    /// (C7).
+    fn is_refused_for_good(&mut self, n: u32, now_ms: i64) -> bool {
+        if !self.drawn.refuses_reversals || n % 16 != 3 {
+            return false;
+        }
+        self.wallet.advance(now_ms);
+        let entry = self.wallet.entry(&ledger_key(&self.callers, n));
+        entry.is_some_and(|entry| matches!(entry.state, State::Paid | State::Refund))
+    }
+
+    fn refused_reversal(&mut self, n: u32) -> Reply {
+        let merchant = usize::try_from(key_of(n).merchant.0).unwrap_or(usize::MAX);
+        let caller = self.callers.get(merchant).cloned().unwrap_or_default();
+        let mut answer = Answer { fields: Vec::new(), seal: Seal::Signed, of_another_order: false };
+        for (name, value) in [
+            ("return_code", "SUCCESS"),
+            ("appid", &caller.appid),
+            ("mch_id", &caller.mch_id),
+            ("sub_mch_id", &caller.sub_mch_id),
+            ("result_code", "FAIL"),
+            ("err_code", "INVALID_REQUEST"),
+            ("recall", "N"),
+        ] {
+            answer.push(name, value);
+        }
+        Reply::Answer(answer)
     }
 
     fn hand_over(&mut self, n: u32, what: What, request: &Request, now_ms: i64) -> (i64, Received) {

@@ -125,7 +125,11 @@ impl Judge {
             }
             return;
         }
-        if record.is_open() {
+        // An order that ended without money and has come to light since, unpaid: watched, for its channel's window.
+        let ended = matches!(record.state, State::Reversed | State::Failed) && !record.repair;
+        if ended && record.is_open() && held_fen == 0 {
+            self.probes.other("watched_after_the_end");
+        } else if record.is_open() {
             ends.open += 1;
             let what = format!("still {} ({:?}) after the calm", state_name(record.state), record.cause);
             self.break_rule("INV-12", Some(n), what);
