@@ -45,8 +45,9 @@ impl Payment {
                 | Stage::Weighing { .. }
                 | Stage::Held { .. }
                 | Stage::Reversing(_)
-                | Stage::Looking { .. }
-                | Stage::Settled => self.note_till(TillReversal::Asked, effects),
+                | Stage::Looking { .. } => self.note_till(TillReversal::Asked, effects),
+                // Set aside: its row takes no record.
+                Stage::Settled => {}
             },
             State::Paid => {
                 let age = now.wall.0.saturating_sub(self.record.accepted_at.0);

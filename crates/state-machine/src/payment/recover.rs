@@ -31,6 +31,13 @@ impl Payment {
         payment
     }
 
+    /// An order whose row in the store cannot be trusted: `record` is what may be told of it (open, held), and
+    /// nothing is done for it until an operator has looked at the row (DB-11).
+    #[must_use]
+    pub const fn set_aside(record: Record) -> Self {
+        Self::with(record, Stage::Settled, Tick::MAX)
+    }
+
     /// Where T0 is known the deadline stands. Else it is due as soon as the guard allows, but a customer who
     /// is still typing keeps the usual time; and a number that may be another's keeps it too, since it ends
     /// by two answers after the guard, or with the operator.

@@ -6,7 +6,7 @@ use protocol::fact::{PayFact, Row};
 
 use super::requests::relation;
 use super::waiters::{Asked, Waiter};
-use super::{Action, Batch, BatchId, Fenced, OrderRef, Outcome, Said, Shard};
+use super::{Action, Alarm, Batch, BatchId, Fenced, OrderRef, Outcome, Said, Shard};
 use crate::key::Now;
 use crate::payment::Payment;
 use crate::record::{Record, State};
@@ -76,7 +76,15 @@ impl Shard {
             match outcome {
                 Outcome::Applied => self.applied(order, record, now),
                 Outcome::Conflict(current) if record.version == 1 => {
-                    self.exists_already(order, *current, now);
+                    let payment = Payment::recover(*current, now, self.config.boot, &self.config.policy);
+                    self.replace(order, payment, now);
+                    returned.push(order);
+                }
+                // A row behind our own version is no other writer's: it is damaged, and stands aside (DB-11).
+                Outcome::Conflict(current) if current.version < record.version => {
+                    let alarm = Alarm::SetAside;
+                    self.released.push_back(Action::Alarm { key: current.key, alarm });
+                    self.replace(order, Payment::set_aside(*current), now);
                     returned.push(order);
                 }
                 Outcome::Conflict(_) => return Err(Fenced),
@@ -117,10 +125,9 @@ impl Shard {
         self.schedule(order, now.tick);
     }
 
-    /// The number was known to the store but not to this shard any more: what was begun for it is dropped,
-    /// and every request meets what is there.
-    fn exists_already(&mut self, order: OrderRef, current: Record, now: Now) {
-        let payment = Payment::recover(current, now, self.config.boot, &self.config.policy);
+    /// The store has another record than this shard thought: what was begun for the order is dropped, and every
+    /// request meets what is there.
+    fn replace(&mut self, order: OrderRef, payment: Payment, now: Now) {
         self.gathering.records.retain(|(of, _)| *of != order);
         self.gathering.actions.retain(|(of, _)| *of != order);
         let Some(entry) = self.orders.get_mut(order) else { return };

@@ -206,6 +206,8 @@ pub enum Alarm {
     LateSuccess,
     /// The repair refund starts (C6, C7, G5).
     RepairRefund,
+    /// The order's row in the store cannot be trusted: nothing is done for it until somebody has looked.
+    SetAside,
 }
 
 impl Alarm {
@@ -223,6 +225,7 @@ impl Alarm {
             Self::ReversalStuck => "reversal_stuck",
             Self::LateSuccess => "late_success",
             Self::RepairRefund => "repair_refund",
+            Self::SetAside => "set_aside",
         }
     }
 }

@@ -4,7 +4,9 @@ use super::check;
 use super::rig::{Rig, key};
 use crate::key::UnixMs;
 use crate::record::State;
-use crate::shard::{Batch, Fenced, Input, Outcome, PayRequest, Shard, Ticket, Wait};
+use crate::shard::{
+    Action, Alarm, Batch, Fenced, Input, Outcome, PayRequest, ReverseRequest, Shard, Ticket, Wait,
+};
 use timer_wheel::Tick;
 
 #[test]
@@ -221,4 +223,33 @@ fn ticks_of_another_boot_are_not_compared() {
     rig.plant(record);
     rig.run("reboot q:userpaying q*:userpaying +14999 q*: +1 q:userpaying");
     assert_eq!(rig.words(), "REBOOT PENDING query@0 lastquery@15000 REVERSING(deadline) reverse@15000");
+}
+
+/// DB-11: a row that went bad under an open order stops that order, not the shard.
+#[test]
+fn a_damaged_row_stands_aside() {
+    let (mut rig, batch) = begun();
+    let now = rig.now();
+    rig.shard.committed(batch.id, vec![Outcome::Applied], now).unwrap();
+    let order = *rig.shard.index.get(&key(1)).expect("in memory");
+    drain(&mut rig.shard);
+    let (row, fact) = super::facts::pay("A6", now.wall);
+    let reply = Input::PayReply { order, left_at: Some(now.tick), row, fact };
+    let batch = rig.shard.step([reply], now).expect("PAID");
+    // What the store shows for a row it cannot read: open, held, at the version that the row says.
+    let stands_in = crate::Record {
+        version: 1,
+        held: Some(crate::record::Held::Differs),
+        ..crate::Record::clone(&batch.records[0])
+    };
+    let stands_in = crate::Record { state: State::Pending, paid: None, cause: None, ..stands_in };
+    rig.shard.committed(batch.id, vec![Outcome::Conflict(Box::new(stands_in))], now).unwrap();
+    let actions: Vec<_> = std::iter::from_fn(|| rig.shard.poll_action()).collect();
+    let told = actions.iter().filter(|action| matches!(action, Action::Answer { .. })).count();
+    let alarmed = actions.iter().any(|a| matches!(a, Action::Alarm { alarm: Alarm::SetAside, .. }));
+    assert!(alarmed && told == 0, "nobody is told that it is paid: {actions:?}");
+    // A till that wants it reversed records nothing more, and others go on.
+    let reversal = ReverseRequest { ticket: Ticket(9), key: key(1), provider: super::rig::PROVIDER };
+    assert!(rig.shard.step([Input::Reverse(reversal)], now).is_none());
+    assert!(rig.shard.step([Input::Pay(request(2))], now).is_some());
 }
