@@ -114,7 +114,13 @@ impl Life {
 
     fn batch(&mut self, size: usize) -> Vec<Arc<Record>> {
         (0..size)
-            .map(|_| if self.open.len() < OPEN || self.next() % 2 == 0 { self.accept() } else { self.pay() })
+            .map(|_| {
+                if self.open.len() < OPEN || self.next().is_multiple_of(2) {
+                    self.accept()
+                } else {
+                    self.pay()
+                }
+            })
             .collect()
     }
 

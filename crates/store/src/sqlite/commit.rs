@@ -93,7 +93,7 @@ pub(super) struct Write<'a> {
 }
 
 impl Write<'_> {
-    /// Writes `records` in one transaction. The flag beside the error says that nothing of them is durable.
+    /// Writes `records` in one transaction.
     pub(super) fn commit(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, CommitError> {
         self.conn
             .prepare_cached("BEGIN IMMEDIATE")

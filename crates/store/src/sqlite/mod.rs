@@ -56,8 +56,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             page_size: 4_096,
-            checkpoint_pages: 4_096,
-            cache_kib: 65_536,
+            checkpoint_pages: 16_384,
+            cache_kib: 16_384,
             busy_timeout: Duration::from_millis(250),
             pages_max: None,
         }
