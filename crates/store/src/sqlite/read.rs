@@ -92,15 +92,17 @@ impl Reads<'_> {
             Ok(list) => {
                 for seq in list {
                     match self.at(seq) {
-                        Ok(Some(Ok(record))) if record.is_open() => {
+                        Ok(Some((Ok(record), true))) if record.is_open() => {
                             open += 1;
                             visit(Recovered::Open(Box::new(record)));
                         }
-                        Ok(Some(Ok(_)) | None) => {
+                        // Open by the rule of an older program.
+                        Ok(Some((Ok(_), true))) => {}
+                        Ok(Some((Ok(_), false)) | None) => {
                             agrees = false;
                             continue;
                         }
-                        Ok(Some(Err(damaged))) => visit(Recovered::Damaged(damaged)),
+                        Ok(Some((Err(damaged), _))) => visit(Recovered::Damaged(damaged)),
                         Err(error) => visit(Recovered::Damaged(unreadable_row(seq, &error))),
                     }
                     visited.insert(seq);
@@ -140,7 +142,7 @@ impl Reads<'_> {
         let mut counted = 0;
         for seq in (1..=last).filter(|seq| !skip.contains(seq)) {
             let found = match self.at(seq) {
-                Ok(Some(found)) => found,
+                Ok(Some((found, _))) => found,
                 Ok(None) => Err(Damaged { key: None, why: format!("row {seq} is missing") }),
                 Err(error) => Err(unreadable_row(seq, &error)),
             };
@@ -154,11 +156,13 @@ impl Reads<'_> {
         self.conn.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
     }
 
-    fn at(&self, seq: i64) -> rusqlite::Result<Option<Found>> {
+    /// The row numbered `seq`, and whether it says that it is on the list of open orders.
+    fn at(&self, seq: i64) -> rusqlite::Result<Option<(Found, bool)>> {
         let mut statement = self.conn.prepare_cached(&BY_SEQ)?;
         let mut rows = statement.query([seq])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        Ok(Some(self.take(row)?.map_err(|(damaged, _)| damaged)))
+        let listed = row.get_ref("open")? == ValueRef::Integer(1);
+        Ok(Some((self.take(row)?.map_err(|(damaged, _)| damaged), listed)))
     }
 
     fn take(&self, row: &Row<'_>) -> rusqlite::Result<Result<Record, (Damaged, u32)>> {

@@ -184,7 +184,8 @@ fn read(row: &mut Reader<'_>, sealer: &Sealer) -> Option<Record> {
     let proof =
         row.optional(Reader::small)?.map_or(Some(None), |code| fact::Row::from_code(code).map(Some))?;
     let held = row.optional(Reader::small)?.map_or(Some(None), |code| Held::from_code(code).map(Some))?;
-    let open: u8 = row.small()?;
+    // What was open by the rule of the program that wrote the row; the index of open orders goes by it.
+    let _open: u8 = row.small()?;
     let amount = row.optional(Reader::unsigned)?.map_or(Some(None), |fen| Fen::new(fen).ok().map(Some))?;
     let accepted_at = UnixMs(row.integer()?);
     let changed_at = UnixMs(row.integer()?);
@@ -258,7 +259,7 @@ fn read(row: &mut Reader<'_>, sealer: &Sealer) -> Option<Record> {
         repair,
         looks_left,
     };
-    (detail.0.is_empty() && record.is_open() == (open == 1)).then_some(record)
+    detail.0.is_empty().then_some(record)
 }
 
 /// The key of a row that is not trusted, if it can be read: for the operator, never for a decision.
