@@ -300,7 +300,7 @@ fn register() {
     describe_gauge!(QUEUE_DEPTH, "Inputs that wait for a shard, by shard");
     describe_counter!(REFUSALS, "Requests of tills refused before anything was done for them, by cause");
     describe_counter!(ALARMS, "Things an operator must hear of, by alarm");
-    describe_gauge!(CONNECTIONS, "Open connections of tills");
+    describe_gauge!(CONNECTIONS, "Open HTTP connections, of tills and of the admin address");
     let channel = Channel::WechatV2.as_str();
     for outcome in Outcome::ALL {
         counter!(PAYMENTS, "channel" => channel, "outcome" => outcome.as_str()).absolute(0);
@@ -396,7 +396,7 @@ pub fn alarm(alarm: state_machine::shard::Alarm) {
     counter!(ALARMS, "outcome" => alarm.as_str()).increment(1);
 }
 
-/// A till connected (`true`) or is gone.
+/// Somebody connected (`true`) or is gone.
 pub fn connection(opened: bool) {
     if opened {
         gauge!(CONNECTIONS).increment(1.0);

@@ -186,11 +186,16 @@ impl Host {
         if name.is_empty() {
             return Err("names no host".to_owned());
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok().filter(|port| *port > 0).ok_or("has a bad port")?,
-            None if authority.as_str().ends_with(':') => return Err("has a bad port".to_owned()),
-            None if tls => 443,
-            None => 80,
+        // Not `authority.port()`: that takes a port out of range for none.
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") if tls => 443,
+            Some("") => 80,
+            rest => rest
+                .and_then(|rest| rest.strip_prefix(':'))
+                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+                .filter(|port| *port > 0)
+                .ok_or("has a bad port")?,
         };
         Ok(Self { tls, name, port, base })
     }

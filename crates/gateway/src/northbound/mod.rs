@@ -6,7 +6,7 @@ mod guard;
 mod json;
 pub mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod xml;
 
 use std::net::SocketAddr;

@@ -4,3 +4,5 @@ mod http;
 mod json;
 mod support;
 mod xml;
+
+pub(crate) use support::record;

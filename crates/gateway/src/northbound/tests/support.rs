@@ -222,7 +222,7 @@ impl Engine for TestEngine {
 }
 
 /// A record of merchant 1.
-pub(super) fn record(number: &str, state: State) -> Record {
+pub(crate) fn record(number: &str, state: State) -> Record {
     Record {
         key: key(1, number),
         channel: Channel::WechatV2,

@@ -377,7 +377,7 @@ async fn documents_that_are_not_plain_are_refused_before_anything_else() {
             "XML格式错误",
             "encoding",
         ),
-        ("NUL", plain.replace(NUMBER, "P2026\01"), "XML格式错误", "character"),
+        ("NUL", plain.replace(NUMBER, "P2026\0x"), "XML格式错误", "character"),
         ("cut", plain[..plain.len() - 30].to_owned(), "XML格式错误", "ends too early"),
         ("two roots", format!("{plain}{plain}"), "XML格式错误", "after the root"),
         ("other root", plain.replace("xml>", "html>"), "XML格式错误", "wrong root"),
