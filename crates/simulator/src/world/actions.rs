@@ -4,12 +4,12 @@ use state_machine::Record;
 use state_machine::shard::{Action, Said};
 use state_machine::till;
 
-use super::World;
 use super::faults::Step;
 use super::judge::Wire;
 use super::setup::Broken;
 use super::tills::{Ask, n_of};
 use super::told::Told;
+use super::{Event, World};
 
 impl World {
     pub(super) fn act(&mut self, shard: u16, action: Action) {
@@ -27,6 +27,9 @@ impl World {
                 }
                 let leave_by = self.moment_of(leave_by);
                 self.send_pay(shard, order, &record, leave_by);
+                if self.setup.broken == Some(Broken::ReversesEarly) && n.is_multiple_of(20) {
+                    self.later(1_000, Event::Rogue { n });
+                }
                 if self.setup.broken == Some(Broken::PaysTwice) && n.is_multiple_of(20) {
                     self.send_pay(shard, order, &record, leave_by);
                 }

@@ -301,7 +301,7 @@ impl World {
     fn judged(&mut self, call: CallRef, received: &Received) -> Option<(usize, Input)> {
         let broken = self.setup.broken;
         let left_tick = self.calls.get(call).and_then(|calling| calling.left_at).map(|at| self.tick_of(at));
-        let World { calls, callers, judge, .. } = self;
+        let Self { calls, callers, judge, .. } = self;
         let Calls { slots, reader, document, client, .. } = calls;
         let (_, place) = slots.get_mut(call.slot as usize)?;
         let calling = place.as_mut()?;
@@ -363,11 +363,8 @@ impl World {
                     verdict::refundquery(&exchange, &expects(amount), number.as_deref(), reader, verify);
                 judge.probes.row(row);
                 let pages = calling.pages.get_or_insert_with(Box::default);
-                let fact = match pages.add(page, number.as_deref()) {
-                    Some(fact) => fact,
-                    // Another page must be asked for.
-                    None => return None,
-                };
+                // None: another page must be asked for.
+                let fact = pages.add(page, number.as_deref())?;
                 Input::RefundsReply { order, call, fact }
             }
         };

@@ -133,7 +133,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::HandedOver,
         Self::Durable,
         Self::Acknowledged,

@@ -86,6 +86,8 @@ enum Event {
     Arrives(CallRef),
     /// A copy that the network made reaches the wallet.
     Copy { n: u32, kind: Call },
+    /// A driver that is broken on purpose reverses by itself.
+    Rogue { n: u32 },
     /// A call has its answer, or is given up.
     Ends(CallRef),
     /// A fault begins.
@@ -315,6 +317,10 @@ impl World {
             Event::Late(call) => self.on_late(call),
             Event::Arrives(call) => self.on_arrives(call),
             Event::Copy { n, kind } => self.on_copy(n, kind),
+            Event::Rogue { n } => {
+                self.log_wire(n, judge::Wire::Reverse);
+                self.on_copy(n, Call::Reverse);
+            }
             Event::Ends(call) => self.on_ends(call),
             Event::Fault(fault) => self.on_fault(fault),
             Event::Clears(kind) => self.on_clears(kind),

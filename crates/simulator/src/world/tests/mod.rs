@@ -1,1 +1,6 @@
-//! The world judged.
+//! The world judged, and its judges.
+
+mod broken;
+mod customers;
+mod judges;
+mod seeds;
