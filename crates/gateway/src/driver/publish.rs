@@ -215,7 +215,8 @@ mod tests {
         let Some(Found::Whole(found)) = find(&reader, &record.key) else { panic!("it was published") };
         assert_eq!(*found, record);
         record.version = 2;
-        record.decided_at = Some(state_machine::UnixMs(-1));
+        record.decided_at = Some(state_machine::UnixMs(0));
+        record.changed_at = state_machine::UnixMs(-1);
         record.held = Some(state_machine::record::Held::Differs);
         assert!(published.publish(order, &record));
         let Some(Found::Whole(found)) = find(&reader, &record.key) else { panic!("it was published") };

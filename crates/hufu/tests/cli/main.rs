@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod kill;
 mod merchants;
 mod sandbox;
 mod support;

@@ -131,7 +131,24 @@ pub(crate) fn http(url: &str, head: &str, body: &str) -> (u16, String) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("UTF-8");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    (head.get(9..12).and_then(|status| status.parse().ok()).expect("a status"), body.to_owned())
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { whole(body) } else { body.to_owned() };
+    (head.get(9..12).and_then(|status| status.parse().ok()).expect("a status"), body)
+}
+
+/// Puts a chunked body together.
+fn whole(chunked: &str) -> String {
+    let mut rest = chunked;
+    let mut body = String::new();
+    loop {
+        let (size, after) = rest.split_once("\r\n").expect("a chunk's size");
+        let size = usize::from_str_radix(size, 16).expect("a hexadecimal size");
+        if size == 0 {
+            return body;
+        }
+        body.push_str(&after[..size]);
+        rest = after[size..].strip_prefix("\r\n").expect("a chunk's end");
+    }
 }
 
 /// A settings file for a switch in `folder` that nobody has started, and its path.
