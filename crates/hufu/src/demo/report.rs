@@ -1,5 +1,7 @@
 //! The closing report: outcomes, delays, and the payments whose books differ.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use simulator::{Entry, Stats, Totals};
@@ -72,6 +74,8 @@ pub(super) struct Report {
     wallet_peak_dialogs: u64,
     /// Rules of the wallet that the switch broke, such as reversing too early.
     wallet_violations: u64,
+    /// The same by rule.
+    violations: BTreeMap<&'static str, u64>,
     charged_twice: u64,
     told_and_ledger_differ: u64,
     books_differ: u64,
@@ -112,6 +116,7 @@ impl Reporter {
             wallet_reversals: stats.reversals,
             wallet_peak_dialogs: stats.peak_open_dialogs,
             wallet_violations: totals.violations,
+            violations: BTreeMap::new(),
             charged_twice: 0,
             told_and_ledger_differ: 0,
             books_differ: 0,
@@ -143,6 +148,9 @@ impl Reporter {
         }
         if let Some(ms) = told_ms(page) {
             self.told.saturating_record(ms);
+        }
+        for violation in page.ledger.iter().flat_map(|entry| &entry.violations) {
+            *report.violations.entry(violation.as_str()).or_default() += 1;
         }
         let faults = page.faults();
         report.charged_twice += u64::from(faults.contains(&Fault::ChargedTwice));
@@ -245,6 +253,13 @@ fn record_words(record: &Record) -> String {
 }
 
 impl Report {
+    /// How often which rule of the wallet was broken.
+    fn violations(&self) -> String {
+        let kinds: Vec<String> =
+            self.violations.iter().map(|(rule, count)| format!("{count} {rule}")).collect();
+        if kinds.is_empty() { "0".to_owned() } else { kinds.join(", ") }
+    }
+
     /// Prints it for people.
     pub(super) fn print(&self) {
         let mut outcomes = table(&["Outcome", "Payments", ""], &[1]);
@@ -283,7 +298,7 @@ impl Report {
             ("charged twice", self.charged_twice.to_string()),
             ("told and ledger differ", self.told_and_ledger_differ.to_string()),
             ("payments with any difference between the three books", self.books_differ.to_string()),
-            ("rules of the wallet broken", self.wallet_violations.to_string()),
+            ("rules of the wallet broken", self.violations()),
         ] {
             books.add_row([name.to_owned(), value]);
         }
