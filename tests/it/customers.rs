@@ -92,7 +92,11 @@ async fn check(world: &World, switch: &gateway::switch::Switch, n: usize, case: 
     let seen = told.get("trade_state").cloned().unwrap_or_default();
     let (held, captures) = world.money(0, &number);
     let money = if kept { held >= FEN } else { held == 0 };
-    let paid = if trade_state == "SUCCESS" { told.get("total_fee").is_some_and(|fee| *fee == FEN.to_string()) } else { true };
+    let paid = if trade_state == "SUCCESS" {
+        told.get("total_fee").is_some_and(|fee| *fee == FEN.to_string())
+    } else {
+        true
+    };
     let right = seen == trade_state && causes.contains(&cause) && money && captures <= 1 && paid;
     if right {
         Ok(())

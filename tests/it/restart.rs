@@ -42,7 +42,8 @@ async fn open_payments_go_on_after_a_restart() {
         }
         assert!(captures <= 1, "{number}");
     }
-    let requests = world.wallet.lock().expect("the wallet is whole").ledger().map(|entry| entry.pay_requests).max();
+    let requests =
+        world.wallet.lock().expect("the wallet is whole").ledger().map(|entry| entry.pay_requests).max();
     assert_eq!(requests, Some(1), "no pay request is ever sent twice");
     assert_eq!(world.violations(), Vec::<String>::new());
 }

@@ -27,7 +27,11 @@ async fn a_paid_order_is_reversed_when_its_till_asks() {
     assert_eq!(field(&paid, "result_code"), "SUCCESS");
     assert_eq!(world.money(0, "REVERSE-PAID-1"), (FEN, 1));
     let reversed = till.reverse("REVERSE-PAID-1").await;
-    assert_eq!((field(&reversed, "result_code"), field(&reversed, "recall")), ("SUCCESS", "N"), "{reversed:?}");
+    assert_eq!(
+        (field(&reversed, "result_code"), field(&reversed, "recall")),
+        ("SUCCESS", "N"),
+        "{reversed:?}"
+    );
     assert_eq!(world.money(0, "REVERSE-PAID-1"), (0, 1));
     assert_eq!(field(&till.query("REVERSE-PAID-1").await, "trade_state"), "REVOKED");
     let record = world.record(&switch, 0, "REVERSE-PAID-1").await.expect("it is stored");
@@ -60,7 +64,11 @@ async fn a_reversal_that_overtakes_its_payment_closes_the_number() {
     let switch = world.switch().await;
     let till = world.till(&switch, 0);
     let reversed = till.reverse("OVERTAKEN-1").await;
-    assert_eq!((field(&reversed, "result_code"), field(&reversed, "recall")), ("SUCCESS", "N"), "{reversed:?}");
+    assert_eq!(
+        (field(&reversed, "result_code"), field(&reversed, "recall")),
+        ("SUCCESS", "N"),
+        "{reversed:?}"
+    );
     let late = till.pay("OVERTAKEN-1", &code(0, 4), FEN).await;
     assert_eq!(field(&late, "err_code"), "ORDERREVERSED");
     assert_eq!(field(&till.query("OVERTAKEN-1").await, "trade_state"), "REVOKED");
@@ -93,7 +101,8 @@ async fn a_number_is_one_payment_whatever_is_repeated() {
     .expect("the password comes");
     assert_eq!((field(&paid, "total_fee"), field(&paid, "attach")), ("500", "店员=07&班次=早"));
     assert!(!field(&paid, "transaction_id").is_empty() && !field(&paid, "openid").is_empty());
-    let by_transaction = till.ask("/pay/orderquery", &[("transaction_id", field(&paid, "transaction_id"))]).await;
+    let by_transaction =
+        till.ask("/pay/orderquery", &[("transaction_id", field(&paid, "transaction_id"))]).await;
     assert_eq!(field(&by_transaction, "out_trade_no"), "REPEAT-0001");
     let repeated = till.pay("REPEAT-0001", &code(0, 9), FEN).await;
     assert_eq!(field(&repeated, "err_code"), "ORDERPAID");
@@ -126,6 +135,10 @@ async fn without_a_certificate_nothing_is_accepted() {
     let refused = till.pay("NO-CERTIFICATE-1", &code(0, 12), FEN).await;
     assert_eq!(field(&refused, "err_code"), "FREQUENCY_LIMITED", "{refused:?}");
     assert!(field(&refused, "err_code_des").contains("未扣款"), "{refused:?}");
-    assert_eq!(field(&till.query("NO-CERTIFICATE-1").await, "err_code"), "ORDERNOTEXIST", "nothing is stored");
+    assert_eq!(
+        field(&till.query("NO-CERTIFICATE-1").await, "err_code"),
+        "ORDERNOTEXIST",
+        "nothing is stored"
+    );
     assert_eq!(world.money(0, "NO-CERTIFICATE-1"), (0, 0));
 }

@@ -63,7 +63,12 @@ fn manifest(name: &str) -> toml::Table {
 /// The names under `[dependencies]`, without those of tests.
 fn dependencies(name: &str) -> BTreeSet<String> {
     let manifest = manifest(name);
-    manifest.get("dependencies").and_then(toml::Value::as_table).into_iter().flat_map(|t| t.keys().cloned()).collect()
+    manifest
+        .get("dependencies")
+        .and_then(toml::Value::as_table)
+        .into_iter()
+        .flat_map(|t| t.keys().cloned())
+        .collect()
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -132,7 +137,8 @@ fn pure_crates_take_nothing_that_does_io() {
         let mut files = Vec::new();
         sources(&root().join("crates").join(name).join("src"), &mut files);
         assert!(!files.is_empty());
-        let lib = fs::read_to_string(root().join("crates").join(name).join("src/lib.rs")).expect("lib.rs is there");
+        let lib =
+            fs::read_to_string(root().join("crates").join(name).join("src/lib.rs")).expect("lib.rs is there");
         assert!(lib.contains("#![forbid(unsafe_code)]"), "{name} forbids unsafe code");
         for file in files.iter().filter(|file| !is_test(file)) {
             let text = fs::read_to_string(file).expect("a source can be read");

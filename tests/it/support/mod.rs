@@ -142,7 +142,12 @@ impl World {
 
     /// A till of merchant `n` (0 or 1).
     pub(crate) fn till(&self, switch: &Switch, n: u8) -> Till {
-        Till::new(switch.gateway_addr(), &format!("150000000{n}"), &format!("wx000000000000000{n}"), &key_of(n))
+        Till::new(
+            switch.gateway_addr(),
+            &format!("150000000{n}"),
+            &format!("wx000000000000000{n}"),
+            &key_of(n),
+        )
     }
 
     /// The durable record of a payment of merchant `n`.

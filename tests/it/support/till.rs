@@ -74,7 +74,8 @@ impl Till {
 
     /// A signed document with `fields`.
     pub(crate) fn sign(&self, fields: &[(&str, &str)]) -> String {
-        let mut all = vec![("appid", self.appid.as_str()), ("mch_id", &self.mch_id), ("nonce_str", "5K8264ILTKCH")];
+        let mut all =
+            vec![("appid", self.appid.as_str()), ("mch_id", &self.mch_id), ("nonce_str", "5K8264ILTKCH")];
         if matches!(self.kind, Kind::HmacSha256) {
             all.push(("sign_type", "HMAC-SHA256"));
         }
@@ -82,7 +83,8 @@ impl Till {
         let key = Key::new(&self.key).expect("a key");
         let sign = key.sign(self.kind, all.iter().copied(), &mut Scratch::new());
         all.push(("sign", sign.as_str()));
-        let inner: String = all.iter().map(|(name, value)| format!("<{name}><![CDATA[{value}]]></{name}>")).collect();
+        let inner: String =
+            all.iter().map(|(name, value)| format!("<{name}><![CDATA[{value}]]></{name}>")).collect();
         format!("<xml>{inner}</xml>")
     }
 
