@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use simulator::{Entry, Stats, Totals};
+use simulator::{Entry, Stats, Totals, Violation};
 use state_machine::Record;
 use state_machine::record::{Cause, State};
 
@@ -76,6 +76,8 @@ pub(super) struct Report {
     wallet_violations: u64,
     /// The same by rule.
     violations: BTreeMap<&'static str, u64>,
+    /// The shortest time between a pay request and a reversal that the wallet found too early, as it arrived there.
+    earliest_reversal_ms: Option<i64>,
     charged_twice: u64,
     told_and_ledger_differ: u64,
     books_differ: u64,
@@ -117,6 +119,7 @@ impl Reporter {
             wallet_peak_dialogs: stats.peak_open_dialogs,
             wallet_violations: totals.violations,
             violations: BTreeMap::new(),
+            earliest_reversal_ms: None,
             charged_twice: 0,
             told_and_ledger_differ: 0,
             books_differ: 0,
@@ -151,6 +154,10 @@ impl Reporter {
         }
         for violation in page.ledger.iter().flat_map(|entry| &entry.violations) {
             *report.violations.entry(violation.as_str()).or_default() += 1;
+            if let Violation::EarlyReversal { after_ms } = violation {
+                let earliest = report.earliest_reversal_ms.map_or(*after_ms, |ms| ms.min(*after_ms));
+                report.earliest_reversal_ms = Some(earliest);
+            }
         }
         let faults = page.faults();
         report.charged_twice += u64::from(faults.contains(&Fault::ChargedTwice));
