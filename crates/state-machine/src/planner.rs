@@ -342,6 +342,15 @@ impl Planner {
         self.accounts.iter().filter(|account| account.under_way < account.calls_max).filter_map(frees).min()
     }
 
+    /// Queries granted within the last window, and how many there may be, over all providers.
+    pub fn queries_used(&mut self, now: Tick) -> (u32, u32) {
+        self.accounts.iter_mut().fold((0, 0), |(used, limit), account| {
+            let whole = account.query.limit_max;
+            let taken = whole.saturating_sub(account.query.room(now));
+            (used.saturating_add(taken), limit.saturating_add(whole))
+        })
+    }
+
     /// Calls that wait for room.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -169,6 +169,11 @@ impl Shard {
         self.index.is_empty()
     }
 
+    /// Queries asked within the last second, and how many may be.
+    pub fn queries_used(&mut self, now: Tick) -> (u32, u32) {
+        self.planner.queries_used(now)
+    }
+
     /// Calls that wait for their budget.
     #[must_use]
     pub fn calls_waiting(&self) -> usize {

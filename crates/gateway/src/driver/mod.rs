@@ -142,6 +142,7 @@ pub fn start(
         lookups,
         pending: AtomicU64::new(0),
         at_risk_fen: AtomicU64::new(0),
+        budgets: (0..shards).map(|_| AtomicU64::new(0)).collect(),
         stalled: AtomicBool::new(false),
     });
     let channels: Vec<_> = made.iter().map(|_| crossbeam::channel::unbounded()).collect();

@@ -34,6 +34,8 @@ pub(super) struct Shared {
     /// Undecided payments, and fen whose outcome is unknown, over all shards.
     pub(super) pending: AtomicU64,
     pub(super) at_risk_fen: AtomicU64,
+    /// What each shard has used of its query budgets: used in the high half, the limit in the low one.
+    pub(super) budgets: Vec<AtomicU64>,
     /// Whether the last word of the store was that it takes no records.
     pub(super) stalled: std::sync::atomic::AtomicBool,
 }
@@ -103,7 +105,22 @@ impl ShardThread {
                 self.hand_over(batch);
             }
             self.act_all(now);
+            self.report_budget(now);
         }
+    }
+
+    /// The share of the query budget in use, over all shards.
+    fn report_budget(&mut self, now: Now) {
+        let (used, limit) = self.shard.queries_used(now.tick);
+        if let Some(mine) = self.shared.budgets.get(self.number) {
+            mine.store((u64::from(used) << 32) | u64::from(limit), Ordering::Relaxed);
+        }
+        let sum = self.shared.budgets.iter().fold((0_u32, 0_u32), |(used, limit), budget| {
+            let word = budget.load(Ordering::Relaxed);
+            let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+            (used.saturating_add(half(word >> 32)), limit.saturating_add(half(word)))
+        });
+        metrics::query_budget(sum.0, sum.1);
     }
 
     fn on_committed(&mut self, id: BatchId, outcomes: Result<Vec<Outcome>, CommitError>, now: Now) {

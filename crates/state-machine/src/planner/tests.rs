@@ -142,3 +142,15 @@ fn nothing_is_granted_in_the_first_second_after_another_process() {
     assert_eq!(grants(&mut planner, 11_050), [(1, Call::Query)]);
     assert!(planner.reserve_pay(PROVIDER, Tick::from_ms(11_050)));
 }
+
+#[test]
+fn the_budget_says_how_much_of_it_is_used() {
+    let mut planner = planner(4, 1);
+    for slot in 0..3 {
+        planner.ask(PROVIDER, order(slot), Call::Query, Urgency::Asks);
+    }
+    assert_eq!(planner.queries_used(Tick::ZERO), (0, 4));
+    assert_eq!(grants(&mut planner, 0).len(), 3);
+    assert_eq!(planner.queries_used(Tick::from_ms(WINDOW_MS - 1)), (3, 4));
+    assert_eq!(planner.queries_used(Tick::from_ms(WINDOW_MS)), (0, 4));
+}
