@@ -225,13 +225,18 @@ fn acquirers(
     providers: &[Provider],
     ids: &[ProviderId],
 ) -> Result<HashMap<ProviderId, Arc<Acquirer>>, StartError> {
-    let made = providers.iter().zip(ids).map(|(provider, id)| {
-        let account = account(provider, *id)?;
-        let acquirer = Acquirer::new(account)
-            .map_err(|why| StartError::Provider { mch_id: provider.mch_id.to_string(), why })?;
-        Ok((*id, Arc::new(acquirer)))
-    });
+    let made = providers.iter().zip(ids).map(|(provider, id)| Ok((*id, Arc::new(acquirer(provider, *id)?))));
     made.collect()
+}
+
+/// The client of a provider account, as its settings have it.
+///
+/// # Errors
+///
+/// [`StartError::File`] or [`StartError::Provider`].
+pub fn acquirer(provider: &Provider, id: ProviderId) -> Result<Acquirer, StartError> {
+    Acquirer::new(account(provider, id)?)
+        .map_err(|why| StartError::Provider { mch_id: provider.mch_id.to_string(), why })
 }
 
 fn account(provider: &Provider, id: ProviderId) -> Result<ProviderAccount, StartError> {

@@ -1,12 +1,10 @@
 //! `hufu merchant check`: whether the wallet takes a merchant's requests.
 
-use std::path::Path;
-
 use clap::Args;
-use gateway::acquirer::wechat_v2::{Acquirer, Deadlines, HostConfig, ProviderAccount, SubMerchant};
-use gateway::acquirer::{ClientCertificate, PoolLimits};
+use gateway::acquirer::wechat_v2::SubMerchant;
 use gateway::admin::{Command, MerchantRef, MerchantView};
-use gateway::config::{Config, Provider};
+use gateway::config::Config;
+use gateway::switch::acquirer;
 use protocol::fact::QueryFact;
 use protocol::wechat_v2::verdict::{Alarm, Verdict};
 use protocol::{MchId, OutTradeNo};
@@ -108,7 +106,8 @@ async fn check(config: &Config, link: &Link, view: &MerchantView) -> Found {
         }
     }
     let acquirer =
-        match account(provider).and_then(|account| Acquirer::new(account).map_err(|err| err.to_string())) {
+        // Only records name the number of a provider.
+        match acquirer(provider, ProviderId(0)).map_err(|err| err.to_string()) {
             Ok(acquirer) => acquirer,
             Err(why) => return Found::Bad(why),
         };
@@ -155,33 +154,4 @@ fn judge(verdict: &Verdict<QueryFact>) -> Found {
             _,
         ) => Found::Good,
     }
-}
-
-/// The provider's account, as the switch uses it.
-fn account(provider: &Provider) -> Result<ProviderAccount, String> {
-    let read = |path: &Path| std::fs::read(path).map_err(|err| format!("{}: {err}", path.display()));
-    let certificate = match (&provider.client_cert_file, &provider.client_key_file) {
-        (Some(certificate), Some(key)) => {
-            Some(ClientCertificate { chain_pem: read(certificate)?, key_pem: read(key)?.into() })
-        }
-        (Some(_) | None, Some(_) | None) => None,
-    };
-    let url = |host: &gateway::config::Host| {
-        let scheme = if host.tls { "https" } else { "http" };
-        let name = if host.name.contains(':') { format!("[{}]", host.name) } else { host.name.clone() };
-        HostConfig { base_url: format!("{scheme}://{name}:{}{}", host.port, host.base) }
-    };
-    Ok(ProviderAccount {
-        // Only records name it.
-        id: ProviderId(0),
-        appid: provider.appid,
-        mch_id: provider.mch_id,
-        keys: provider.keys.clone(),
-        sign_kind: provider.kind,
-        hosts: provider.hosts.iter().map(url).collect(),
-        certificate,
-        extra_ca_pem: provider.ca_file.as_deref().map(read).transpose()?,
-        deadlines: Deadlines::default(),
-        pool: PoolLimits::default(),
-    })
 }
