@@ -31,7 +31,7 @@ pub(crate) struct World {
     wallet_addr: SocketAddr,
     folder: TempDir,
     pub(crate) speed: u32,
-    /// Counts for the numbers of payments and codes.
+    /// The two merchants, as records name them.
     pub(crate) merchants: Vec<MerchantId>,
 }
 
