@@ -261,6 +261,34 @@ impl Judge {
         self.page(n).asked = true;
     }
 
+    /// A request to pay `fen` is answered: another content than the number's is a conflict and nothing else, and
+    /// its own content never is, unless the wallet said so (INV-16).
+    pub(super) fn on_pay_told(&mut self, n: u32, told: Told, fen: u64) {
+        let Some(record) = self.durable(n) else { return };
+        let (Some(amount), cause) = (record.amount, record.cause) else { return };
+        let taken = matches!(cause, Some(Cause::Row(Row::A12 | Row::A13)));
+        let right = match told {
+            Told::NumberUsed => amount.get() != fen || taken,
+            Told::NotAccepted(_) | Told::Lost => true,
+            Told::Paid
+            | Told::OrderPaid
+            | Told::Refunded
+            | Told::Open
+            | Told::Failed
+            | Told::Closing
+            | Told::Revoked
+            | Told::NotExist
+            | Told::ReverseDone
+            | Told::ReverseAgain
+            | Told::ReverseRefused
+            | Told::TooOld => amount.get() == fen,
+        };
+        if !right {
+            let what = format!("{} to {fen} fen under a number of {} fen", told.as_str(), amount.get());
+            self.break_rule("INV-16", Some(n), what);
+        }
+    }
+
     /// A till is told something, from a record of `version`; `money` is the wallet's page, if it has one. Nothing
     /// told before is contradicted, and the durable records and the ledger say the same (INV-04, 05, 06, 13, 14,
     /// 16).

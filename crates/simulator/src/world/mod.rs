@@ -8,11 +8,9 @@
 //! A run has two phases: faults, then a calm in which every order must come to its end. The same [`Setup`] gives
 //! the same run and the same [`Report::hash`]. Source: DESIGN §1; faults-and-invariants, INV-12, INV-30.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use state_machine::Policy;
 use state_machine::shard::Call;
+use timer_wheel::{Tick, Wheel};
 
 use self::calls::{CallRef, Calls};
 use self::faults::{Fault, Weather};
@@ -86,6 +84,8 @@ enum Event {
     Arrives(CallRef),
     /// A copy that the network made reaches the wallet.
     Copy { n: u32, kind: Call },
+    /// A customer is debited although a query has shown PAYERROR.
+    Debit { n: u32 },
     /// A driver that is broken on purpose reverses by itself.
     Rogue { n: u32 },
     /// A call has its answer, or is given up.
@@ -100,34 +100,6 @@ enum Event {
     Stop { life: u32 },
     /// Nothing breaks any more.
     Calm,
-}
-
-/// An event with its place in time; events of one moment keep the order in which they were planned.
-#[derive(Clone, Copy, Debug)]
-struct Planned {
-    at: u64,
-    turn: u64,
-    event: Event,
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.turn) == (other.at, other.turn)
-    }
-}
-
-impl Eq for Planned {}
-
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Planned {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.turn).cmp(&(other.at, other.turn))
-    }
 }
 
 /// Streams of chance that do not disturb each other.
@@ -145,8 +117,8 @@ struct World {
     drawn: Drawn,
     /// Milliseconds since the start of the run.
     now: u64,
-    queue: BinaryHeap<Reverse<Planned>>,
-    planned: u64,
+    /// What is planned; events of one moment keep the order in which they were planned.
+    queue: Wheel<Event>,
     rng: Rngs,
     wallet: Wallet,
     callers: Vec<crate::message::Caller>,
@@ -237,8 +209,7 @@ impl World {
             wallet: Wallet::new(setup.seed, options),
             callers,
             now: 0,
-            queue: BinaryHeap::new(),
-            planned: 0,
+            queue: Wheel::new(Tick::ZERO),
             rng,
             tills: Vec::new(),
             active: 0,
@@ -270,7 +241,8 @@ impl World {
     fn play_on(&mut self) -> Report {
         let events_max = (u64::from(self.setup.orders) + 50) * EVENTS_PER_ORDER_MAX;
         let mut ends_by = u64::MAX;
-        while let Some(Reverse(Planned { at, event, .. })) = self.queue.pop() {
+        while let Some((at, event)) = self.queue.pop_due(Tick::MAX) {
+            let at = at.as_ms();
             if at > ends_by || self.events > events_max || self.is_over() {
                 break;
             }
@@ -317,6 +289,7 @@ impl World {
             Event::Late(call) => self.on_late(call),
             Event::Arrives(call) => self.on_arrives(call),
             Event::Copy { n, kind } => self.on_copy(n, kind),
+            Event::Debit { n } => self.on_debit(n),
             Event::Rogue { n } => {
                 self.log_wire(n, judge::Wire::Reverse);
                 self.on_copy(n, Call::Reverse);
@@ -341,8 +314,7 @@ impl World {
     }
 
     fn at(&mut self, at: u64, event: Event) {
-        self.planned += 1;
-        self.queue.push(Reverse(Planned { at: at.max(self.now), turn: self.planned, event }));
+        self.queue.insert(Tick::from_ms(at), event);
     }
 
     fn later(&mut self, after_ms: u64, event: Event) {

@@ -1,5 +1,6 @@
 //! Between the switch and the wallet: delay, loss, copies, and what comes back.
 
+use protocol::fact::Row;
 use protocol::wechat_v2::verdict::{Exchange, Signature};
 use protocol::xml::Message;
 use state_machine::shard::Call as Ask;
@@ -192,6 +193,13 @@ impl World {
             self.hand_over(n, what, &request, now_ms)
         };
         self.note(n, || format!("wallet: {} -> {}", what.wire().as_str(), words(&received)));
+        if what == What::Pay {
+            self.judge_arrival(n);
+        } else if self.drawn.debits_after_error && n % 8 == 5 && matches!(what, What::Other(Ask::Query)) {
+            // Seen in the field: PAYERROR, and debited all the same. Source: wechatpay-v2 §4.4, PAYERROR.
+            let after_ms = self.rng.network.below(30_000);
+            self.later(after_ms, Event::Debit { n });
+        }
         self.mix(6, u64::from(n), u64::from(what.wire() as u8));
         let mut after_ms = u64::try_from(at_ms - now_ms).unwrap_or(0) + self.transit_ms();
         if self.weather.is(Kind::WalletSlow) {
@@ -211,6 +219,38 @@ impl World {
         let now_ms = self.true_ms();
         let outcome = self.wallet.handle(&request, now_ms);
         self.note(n, || format!("wallet: a copy of {kind:?} -> {}", words(&Received::Typed(outcome.reply))));
+    }
+
+    /// An order that ended by absence must not see its pay request arrive as early as this (INV-11).
+    fn judge_arrival(&mut self, n: u32) {
+        let late = self.late.get(usize::try_from(n).unwrap_or(usize::MAX)).copied().unwrap_or(0);
+        let absent = self.judge.durable(n).is_some_and(|record| record.proof == Some(Row::C9));
+        if absent && u64::from(late) <= LATE_MAX_MS {
+            self.judge.break_rule(
+                "INV-11",
+                Some(n),
+                format!("ended by absence, and arrives after {late} ms"),
+            );
+        }
+    }
+
+    /// A customer is debited although the payment had failed, unless it has been reversed meanwhile.
+    pub(super) fn on_debit(&mut self, n: u32) {
+        let now_ms = self.true_ms();
+        self.wallet.advance(now_ms);
+        let key = key_of(n);
+        let merchant = usize::try_from(key.merchant.0).unwrap_or(usize::MAX);
+        let Some(caller) = self.callers.get(merchant) else { return };
+        let number = Number::OutTradeNo(key.number.as_str().to_owned());
+        let Some(index) = self.wallet.find(caller, &number) else { return };
+        let entry = &self.wallet.order(index).entry;
+        // After a verified refusal (21), or where the wallet says that nothing can be reversed any more (37), that
+        // would contradict what it has said: rows A11 and C6 rely on it.
+        if entry.state == State::PayError && !matches!(entry.acted / 100, 21 | 37) {
+            self.wallet.capture(index);
+            self.judge.probes.other("debited_after_payerror");
+            self.note(n, || "wallet: debited although it said PAYERROR".to_owned());
+        }
     }
 
     /// Some orders the wallet never reverses once they are paid, so that only a repair refund returns the money

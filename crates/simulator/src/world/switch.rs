@@ -371,10 +371,7 @@ impl World {
         let n = waiting.n;
         let key = key_of(n);
         let ticket = self.switch.tickets.open(waiting);
-        let index = usize::try_from(n).unwrap_or(usize::MAX);
-        #[expect(clippy::indexing_slicing, reason = "only payments that have begun ask")]
-        let till = &self.tills[index];
-        let amount = if other { protocol::Fen::new(till.amount.get() + 1).ok() } else { None };
+        let amount = self.amount_of(n, other);
         let mut digest = [u8::from(other); 16];
         for (to, from) in digest.iter_mut().zip(n.to_le_bytes()) {
             *to = from;
@@ -383,7 +380,7 @@ impl World {
             ticket,
             key,
             provider: provider_of(key.merchant),
-            amount: amount.unwrap_or(till.amount),
+            amount,
             digest,
             attach: attach_digest(Till::attach(n)),
             wait,
@@ -407,9 +404,13 @@ impl World {
                 (Told::of_query(&till::query(&record)), record.version)
             }
             (Ask::Pay(_) | Ask::PayOther, Some(record)) => {
-                let open = till::query(&record);
-                // Whoever waits for an open payment hears so; the rest is answered by the shard.
-                let told = if record.is_definite() { Told::Lost } else { Told::of_query(&open) };
+                let fen = self.amount_of(waiting.n, waiting.ask == Ask::PayOther);
+                let told = match record.amount {
+                    Some(amount) if amount != fen => Told::NumberUsed,
+                    // A decided payment is answered by the shard; if that stands still, nothing is said.
+                    Some(_) | None if record.is_definite() => Told::Lost,
+                    Some(_) | None => Told::of_query(&till::query(&record)),
+                };
                 (told, record.version)
             }
             (Ask::Reverse, Some(record)) => {
@@ -424,10 +425,22 @@ impl World {
     pub(super) fn answer(&mut self, ticket: Ticket, told: Told, version: u32) {
         let Some(waiting) = self.switch.tickets.get(ticket) else { return };
         if std::mem::replace(&mut waiting.unanswered, false) {
-            let Waiting { n, turn, .. } = *waiting;
+            let Waiting { n, turn, ask, .. } = *waiting;
+            if matches!(ask, Ask::Pay(_) | Ask::PayOther) {
+                let fen = self.amount_of(n, ask == Ask::PayOther).get();
+                self.judge.on_pay_told(n, told, fen);
+            }
             self.tell(n, turn, told, version);
         }
         self.switch.tickets.close_if_done(ticket);
+    }
+
+    /// What a till asks for; another content is one fen more.
+    fn amount_of(&self, n: u32, other: bool) -> protocol::Fen {
+        let index = usize::try_from(n).unwrap_or(usize::MAX);
+        #[expect(clippy::indexing_slicing, reason = "only payments that have begun ask")]
+        let amount = self.tills[index].amount;
+        if other { protocol::Fen::new(amount.get() + 1).unwrap_or(amount) } else { amount }
     }
 
     /// Which payment a request is about, and what it asks.

@@ -84,7 +84,17 @@ fn seeds_with_every_fault_hold_every_rule_and_reach_every_case() {
             "not_accepted:suspended",
         ],
     );
-    reached(&probes.others, ["differs", "late_success", "repair_refund", "looked_again", "number_taken"]);
+    reached(
+        &probes.others,
+        [
+            "differs",
+            "late_success",
+            "repair_refund",
+            "looked_again",
+            "number_taken",
+            "debited_after_payerror",
+        ],
+    );
 }
 
 #[test]
