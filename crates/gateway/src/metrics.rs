@@ -3,7 +3,7 @@
 //! Callers use the functions here, so that names and labels stand in one place. Labels are of low
 //! cardinality: never a merchant, never a number.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -224,6 +224,8 @@ pub enum MetricsError {
 }
 
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+/// Held by who installs: a second caller waits until the first is done.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Installs the recorder of this process and registers every metric. Repeating it changes nothing.
 ///
@@ -231,6 +233,7 @@ static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
 ///
 /// [`MetricsError`] if another recorder is installed already.
 pub fn install() -> Result<(), MetricsError> {
+    let _turn = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     if HANDLE.get().is_some() {
         return Ok(());
     }
@@ -248,10 +251,7 @@ pub fn install() -> Result<(), MetricsError> {
     }
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    if metrics::set_global_recorder(recorder).is_err() {
-        // A second caller of this function may have been faster; any other recorder is a mistake.
-        return if HANDLE.get().is_some() { Ok(()) } else { Err(MetricsError::Taken) };
-    }
+    metrics::set_global_recorder(recorder).map_err(|_| MetricsError::Taken)?;
     let _ = HANDLE.set(handle);
     register();
     Ok(())
@@ -444,8 +444,11 @@ mod tests {
 
     #[test]
     fn every_metric_is_there_from_the_start_with_help() {
-        super::install().expect("one recorder in this process");
-        super::install().expect("repeating it changes nothing");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| super::install().expect("repeating it, even at once, changes nothing"));
+            }
+        });
         let text = super::render();
         for name in NAMES {
             assert!(text.contains(&format!("# HELP hufu_{name} ")), "{name}\n{text}");
