@@ -187,6 +187,9 @@ impl World {
         let refund_no = calling.record.repair_refund_no();
         let request = self.request(n, what, amount, &refund_no, offset);
         let now_ms = self.true_ms();
+        if matches!(what, What::Other(Ask::Query | Ask::LastQuery)) {
+            self.refund_on_platform(n, now_ms);
+        }
         let (at_ms, received) = if what == What::Other(Ask::Reverse) && self.is_refused_for_good(n, now_ms) {
             (now_ms, Received::Typed(self.refused_reversal(n)))
         } else {
@@ -231,6 +234,32 @@ impl World {
                 Some(n),
                 format!("ended by absence, and arrives after {late} ms"),
             );
+        }
+    }
+
+    /// A third of some payments goes back before the switch has heard of them (B9, C1).
+    fn refund_on_platform(&mut self, n: u32, now_ms: i64) {
+        let decided =
+            self.judge.durable(n).is_none_or(|record| record.state == state_machine::record::State::Paid);
+        if !self.drawn.refunds_on_platform || n % 16 != 9 || decided {
+            return;
+        }
+        self.wallet.advance(now_ms);
+        let paid =
+            self.wallet.entry(&ledger_key(&self.callers, n)).filter(|entry| entry.state == State::Paid);
+        let Some((total_fee, refund_fee)) = paid.map(|entry| (entry.captured_fen, entry.captured_fen / 3))
+        else {
+            return;
+        };
+        let mut request = self.request(n, What::Other(Ask::Refund), total_fee, "PLATFORM", 0);
+        if let Call::Refund(refund) = &mut request.call {
+            refund.refund_fee = refund_fee;
+            refund.out_refund_no = format!("PLATFORM{n}");
+        }
+        if refund_fee > 0 {
+            self.wallet.handle(&request, now_ms);
+            self.judge.probes.other("partly_refunded_on_platform");
+            self.note(n, || format!("wallet: {refund_fee} fen go back on its platform"));
         }
     }
 

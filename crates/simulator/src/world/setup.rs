@@ -116,6 +116,8 @@ pub(super) struct Drawn {
     pub(super) fences_unknown_reversals: bool,
     /// Whether the wallet refuses to reverse some orders, for good.
     pub(super) refuses_reversals: bool,
+    /// Whether somebody returns a part of some payments on the wallet's platform before they are asked about.
+    pub(super) refunds_on_platform: bool,
     /// Whether some customers are debited after a query has shown PAYERROR.
     pub(super) debits_after_error: bool,
     pub(super) answer_ms: (u32, u32),
@@ -152,6 +154,7 @@ impl Drawn {
             auto_revoke_after_s: (rng.below(5) == 0).then_some(45),
             fences_unknown_reversals: rng.below(4) == 0,
             refuses_reversals: setup.faults && rng.below(3) == 0,
+            refunds_on_platform: setup.faults && rng.below(3) == 0,
             debits_after_error: setup.faults && rng.below(3) == 0,
             answer_ms: pick(&mut rng, [(0, 0), (20, 300), (20, 1_500)]),
             start_ms: MORNING_MS + pick(&mut rng, [0, 0, 13 * 3_600_000 + 40 * 60_000]),

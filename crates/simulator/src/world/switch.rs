@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use state_machine::planner::Quota;
-use state_machine::shard::{Config, Input, PayRequest, ReverseRequest, Shard, Ticket, Wait};
+use state_machine::shard::{
+    Config, Input, NotAccepted, PayRequest, ReverseRequest, Said, Shard, Ticket, Wait,
+};
 use state_machine::{BootId, Now, Policy, Record, Tick, UnixMs, till};
 use store::contract::{Recovered, Store};
 use store::memory::CrashStore;
@@ -414,7 +416,7 @@ impl World {
                 (told, record.version)
             }
             (Ask::Reverse, Some(record)) => {
-                let answer = till::reverse(&record, state_machine::shard::Said::Reversal);
+                let answer = till::reverse(&record, Said::Reversal);
                 (Told::of_reverse(answer), record.version)
             }
         };
@@ -458,15 +460,16 @@ impl World {
     }
 
     /// Refuses a request. That nothing was charged may be said only of a number that the store does not know.
-    pub(super) fn refuse(&mut self, ticket: Ticket, why: state_machine::shard::NotAccepted) {
+    pub(super) fn refuse(&mut self, ticket: Ticket, why: NotAccepted) {
         let Some((n, ask)) = self.asked(ticket) else { return };
         let _ = self.take_outgoing(ticket);
         let told = match (ask, self.switch.find(n)) {
-            (Ask::Pay(_), Some(record)) => {
-                let answer = till::pay(&record, state_machine::shard::Said::Repeated);
-                (Told::of_pay(&answer), record.version)
+            (Ask::Pay(_) | Ask::PayOther, Some(record)) => {
+                let fen = self.amount_of(n, ask == Ask::PayOther);
+                let same = record.amount.is_none_or(|amount| amount == fen);
+                let said = if same { Said::Repeated } else { Said::OtherContent };
+                (Told::of_pay(&till::pay(&record, said)), record.version)
             }
-            (Ask::PayOther, Some(_)) => (Told::NumberUsed, 0),
             (Ask::Reverse, _) => (Told::ReverseRefused, 0),
             (Ask::Pay(_) | Ask::PayOther | Ask::Query | Ask::Watch, _) => (Told::NotAccepted(why), 0),
         };

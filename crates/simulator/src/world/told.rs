@@ -83,6 +83,7 @@ impl Told {
             Self::NotExist => "ORDERNOTEXIST",
             Self::NotAccepted(why) => match why {
                 NotAccepted::Full => "not_accepted:full",
+                NotAccepted::Crowded => "not_accepted:crowded",
                 NotAccepted::Throttled => "not_accepted:throttled",
                 NotAccepted::StoreBusy => "not_accepted:store_busy",
                 NotAccepted::Stopping => "not_accepted:stopping",

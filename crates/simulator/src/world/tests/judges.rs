@@ -113,7 +113,7 @@ impl Court {
 
     fn told(mut self, told: Told) -> Self {
         let version = self.durable.as_ref().map_or(0, |record| record.version);
-        let money = Money { captured_fen: FEN, held_fen: FEN };
+        let money = Money { captured_fen: FEN, held_fen: FEN, refunded_elsewhere: false };
         self.judge.on_told(0, told, version, || Some(money));
         self
     }
@@ -205,7 +205,9 @@ fn the_notebook() {
     early.judge.on_told(0, Told::Open, 1, || None);
     check(&early, &["INV-14"]);
     let mut court = Court::new().states(&[Paid]);
-    court.judge.on_told(0, Told::Paid, 2, || Some(Money { captured_fen: FEN + 1, held_fen: FEN + 1 }));
+    court.judge.on_told(0, Told::Paid, 2, || {
+        Some(Money { captured_fen: FEN + 1, held_fen: FEN + 1, refunded_elsewhere: true })
+    });
     check(&court, &["INV-04"]);
     let mut court = Court::new().states(&[Paid]);
     court.judge.on_told(0, Told::Paid, 2, || None);

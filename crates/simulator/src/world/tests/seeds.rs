@@ -69,6 +69,7 @@ fn seeds_with_every_fault_hold_every_rule_and_reach_every_case() {
         [
             "SUCCESS",
             "ORDERPAID",
+            "REFUND",
             "USERPAYING",
             "PAYERROR",
             "ORDERREVERSED",
@@ -93,6 +94,8 @@ fn seeds_with_every_fault_hold_every_rule_and_reach_every_case() {
             "looked_again",
             "number_taken",
             "debited_after_payerror",
+            "partly_refunded_on_platform",
+            "partly_returned",
         ],
     );
 }
