@@ -218,13 +218,15 @@ pub fn json(record: &Record) -> (JsonState, Option<Fail<'_>>) {
     }
 }
 
-/// `err_code` and text of a request that was not taken: nothing was stored and nothing was sent.
+/// `err_code` and text of a request to pay that was not taken: nothing was stored and nothing was sent for it.
 #[must_use]
 pub const fn not_accepted(why: NotAccepted) -> Fail<'static> {
     match why {
         NotAccepted::Full | NotAccepted::Throttled | NotAccepted::StoreBusy => {
             Fail::new("FREQUENCY_LIMITED", "系统繁忙，未受理，未扣款，请稍后重试")
         }
+        // Other requests with the number were taken: never "not charged".
+        NotAccepted::Crowded => Fail::new("USERPAYING", TEXT_UNCLEAR),
         NotAccepted::Stopping => Fail::new("FREQUENCY_LIMITED", "系统维护中，未受理，未扣款，请稍后重试"),
         NotAccepted::Suspended => {
             Fail::new("FREQUENCY_LIMITED", "通道暂停收款，未受理，未扣款，请联系服务商")

@@ -194,7 +194,9 @@ impl Commands {
 /// Why nothing was done.
 const fn refused(why: NotAccepted) -> &'static str {
     match why {
-        NotAccepted::Full | NotAccepted::Throttled => "the switch is busy; nothing was done, try again",
+        NotAccepted::Full | NotAccepted::Crowded | NotAccepted::Throttled => {
+            "the switch is busy; nothing was done, try again"
+        }
         NotAccepted::StoreBusy => "the store takes no records; nothing was done, try again",
         NotAccepted::Stopping => "the switch is stopping; nothing was done",
         NotAccepted::Suspended => "the wallet has suspended the merchant or provider; nothing was done",

@@ -166,11 +166,14 @@ pub enum Input {
     Drain,
 }
 
-/// Why a request was not taken. Nothing was stored and nothing was sent.
+/// Why a request was not taken. Nothing was stored and nothing was sent for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAccepted {
     /// The shard holds as many orders as it may.
     Full,
+    /// The number is being recorded for another request, and as many requests wait for it as may. Its payment
+    /// goes on, so this says nothing about money.
+    Crowded,
     /// The pay quota of the provider id is used up for this second, or too many calls are under way.
     Throttled,
     /// The store does not take records at the moment.

@@ -70,7 +70,7 @@ impl Shard {
             (Some(record), None) if full => {
                 Action::Answer { ticket, record: Arc::clone(record), said: waiter.now() }
             }
-            (None, _) if full => Action::Refuse { ticket, why: NotAccepted::Full },
+            (None, _) if full => Action::Refuse { ticket, why: NotAccepted::Crowded },
             (Some(_) | None, _) => {
                 entry.waiters.push(waiter);
                 return true;

@@ -112,15 +112,17 @@ impl Problem {
         Self::new("urn:hufu:too_old", title, StatusCode::CONFLICT, true, Refusal::Field)
     }
 
-    /// The request was not taken; of a payment that means that no money moved for it.
+    /// The request was not taken. No money moved for it, but it may have for others with its number.
     pub(super) fn not_accepted(why: NotAccepted, money_may_have_moved: bool) -> Self {
         let title = match why {
             NotAccepted::Full | NotAccepted::Throttled => "the switch is busy; nothing was taken",
+            NotAccepted::Crowded => "other requests with this number are under way; query it",
             NotAccepted::StoreBusy => "the store takes no records; nothing was taken",
             NotAccepted::Stopping => "the switch is stopping; nothing was taken",
             NotAccepted::Suspended => "the wallet has suspended this merchant or provider; nothing was taken",
         };
         let status = StatusCode::SERVICE_UNAVAILABLE;
+        let money_may_have_moved = money_may_have_moved || why == NotAccepted::Crowded;
         Self::new("urn:hufu:not_accepted", title, status, money_may_have_moved, Refusal::NotAccepted)
     }
 

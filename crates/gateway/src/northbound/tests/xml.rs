@@ -118,6 +118,7 @@ async fn each_outcome_has_its_answer() {
         (Script::Silent, "USERPAYING", till::TEXT_UNCLEAR),
         (Script::Gone, "USERPAYING", till::TEXT_UNCLEAR),
         (Script::NotAccepted(NotAccepted::Full), "FREQUENCY_LIMITED", "系统繁忙，未受理，未扣款，请稍后重试"),
+        (Script::NotAccepted(NotAccepted::Crowded), "USERPAYING", till::TEXT_UNCLEAR),
         (
             Script::NotAccepted(NotAccepted::Stopping),
             "FREQUENCY_LIMITED",
@@ -239,6 +240,7 @@ async fn a_reversal_is_done_only_when_it_is_proven() {
         assert_eq!(answer.get("result_code"), result, "{undo:?}");
         assert_eq!(answer.get("err_code"), code, "{undo:?}");
         assert_eq!(answer.get("recall"), recall, "{undo:?}");
+        assert!(!answer.get("err_code_des").contains("未扣款"), "{undo:?}: nobody knows that here");
         match harness.engine.calls().as_slice() {
             [Call::Reverse(asked, ProviderId(9))] => assert_eq!(*asked, key(1, NUMBER)),
             calls => panic!("{calls:?}"),

@@ -351,11 +351,19 @@ async fn find(
     })
 }
 
-/// Refused before acceptance: nothing was stored and nothing was sent.
+/// Refused before acceptance: nothing was stored and nothing was sent for this request.
 fn not_accepted(endpoint: Endpoint, why: NotAccepted, caller: &Caller) -> Reply {
     metrics::refused(Refusal::NotAccepted);
-    let said = till::not_accepted(why);
-    fail(endpoint, said.code, said.description, true, caller)
+    match endpoint {
+        Endpoint::Micropay | Endpoint::OrderQuery => {
+            let said = till::not_accepted(why);
+            fail(endpoint, said.code, said.description, true, caller)
+        }
+        // The number may well be paid: nothing is said about that.
+        Endpoint::Reverse => {
+            fail(endpoint, "FREQUENCY_LIMITED", "系统繁忙，撤销未受理，请稍后再次撤销", true, caller)
+        }
+    }
 }
 
 /// A signed FAIL; `again` says whether a reversal is worth repeating.

@@ -30,7 +30,7 @@ fn as_many_requests_wait_as_may() {
             (
                 "while nothing is durable they are refused",
                 "hold pay watch watch pay reverse free",
-                "refused=Full refused=Full refused=Full ACCEPTED discard REVERSING(till)/asked \
+                "refused=Crowded refused=Crowded refused=Crowded ACCEPTED discard REVERSING(till)/asked \
                  REVERSED(till,A1)/done pay=ORDERREVERSED watch=reversed",
             ),
             (
