@@ -288,12 +288,9 @@ fn register() {
     describe_histogram!(QUERIES, "Queries asked per payment until it was decided");
     describe_counter!(UPSTREAM_REQUESTS, "Calls to the wallet, by operation and outcome");
     describe_histogram!(UPSTREAM_SECONDS, Unit::Seconds, "Time of a call to the wallet, by operation");
-    describe_gauge!(
-        BUDGET_RATIO,
-        "Share of the query quota used in the last second, of the fullest provider id"
-    );
+    describe_gauge!(BUDGET_RATIO, "Share of the query quotas of all provider ids used in the last second");
     describe_counter!(REVERSALS, "Reversal calls sent to the wallet");
-    describe_gauge!(MONEY_AT_RISK, "Fen whose outcome is unknown: the sum of open amounts");
+    describe_gauge!(MONEY_AT_RISK, "Fen of payments that are undecided, or being reversed and not proven so");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time of a durable commit");
     describe_histogram!(BATCH_RECORDS, "Records per durable commit");
     describe_histogram!(TIMER_LAG, Unit::Seconds, "How late timers fire");

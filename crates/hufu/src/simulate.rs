@@ -9,6 +9,7 @@ use simulator::http::TestPki;
 use simulator::{Options, Provider, SubMerchants, customers_table, population_table};
 
 use crate::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID};
+use crate::demo::REVERSAL_SLACK_MS;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::settings::JsonFlag;
@@ -68,7 +69,8 @@ pub(crate) async fn run(args: &SimulateArgs) -> Outcome {
         key: args.key.clone(),
         sub_merchants: SubMerchants::Any,
     };
-    let options = Options { speed: args.speed, ..Options::new(provider) };
+    let options =
+        Options { speed: args.speed, reversal_slack_ms: REVERSAL_SLACK_MS, ..Options::new(provider) };
     let temporary =
         tempfile::tempdir().map_err(|err| Failure::unavailable(format!("no temporary folder: {err}")))?;
     let folder = args.pki_dir.clone().unwrap_or_else(|| temporary.path().to_owned());

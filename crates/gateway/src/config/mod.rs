@@ -236,7 +236,7 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
         let table: Table = text.parse().map_err(|err: toml::de::Error| {
-            ConfigErrors(vec![Problem { setting: "hufu.toml".to_owned(), what: err.to_string() }])
+            ConfigErrors(vec![Problem { setting: "the file".to_owned(), what: err.to_string() }])
         })?;
         let mut reader = Reader::new(environment);
         let config = read(Section::root(table), &mut reader);

@@ -154,11 +154,11 @@ fn every_problem_is_reported_at_once() {
         ],
     );
     refuses("", &[], &["mode: is missing", "store.path: is", "store.seal_key_file: is", "provider: is"]);
-    refuses("mode = production", &[], &["hufu.toml: TOML parse error", "  |", "1 |", "  |", "string values"]);
+    refuses("mode = production", &[], &["the file: TOML parse error", "  |", "1 |", "  |", "string values"]);
     refuses(
         "mode = \"sandbox\"\nmode = \"sandbox\"",
         &[],
-        &["hufu.toml: TOML parse error", "  |", "2 |", "  |", "duplicate key"],
+        &["the file: TOML parse error", "  |", "2 |", "  |", "duplicate key"],
     );
     let missing = Config::load(Path::new("/nonexistent/hufu.toml"), []).unwrap_err().to_string();
     assert!(missing.contains("/nonexistent/hufu.toml: No such file"), "{missing}");
