@@ -28,6 +28,8 @@ pub use io::{
     ReverseRequest, Said, Ticket, Wait,
 };
 
+pub use requests::relation;
+
 use admission::Breakers;
 use commit::{Gathering, UnderWay};
 use orders::Orders;

@@ -120,6 +120,10 @@ pub fn start(
     let now = Clock::now();
     let mut made: Vec<Shard> =
         (0..shards).map(|_| Shard::new(shard_config(config, shards), now.tick)).collect();
+    if store.fence().0 > 1 {
+        // What the process before was granted in the last second is not known, and budgets hold in any second.
+        made.iter_mut().for_each(|shard| shard.follow_another_process(now.tick));
+    }
     let mut recovery = Recovery::default();
     store.open_orders(&mut |found| match found {
         Recovered::Open(record) => {

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use state_machine::Record;
+use state_machine::shard::{NotAccepted, Said, relation};
 use tokio::sync::oneshot;
 
 pub use digest::DigestKey;
@@ -22,7 +24,7 @@ pub use json::{Failure, Payment, rfc3339};
 
 use crate::clock::Clock;
 use crate::config::Northbound;
-use crate::engine::{Engine, Told};
+use crate::engine::{Engine, NewPayment, StoreDown, Told};
 use crate::merchants::{Merchant, Merchants};
 use crate::metrics::{self, Refusal};
 use server::{Handler, Reply};
@@ -77,6 +79,41 @@ enum Waited {
     Told(Told),
     /// Not in time, or the engine is gone: the order goes on, and money may have moved.
     Open,
+}
+
+/// What a request to pay comes to, once the number itself has been looked at.
+enum Known {
+    /// There is a payment under the number.
+    Payment(Arc<Record>, Said),
+    /// There is none, and this request was not taken.
+    NotTaken(NotAccepted),
+    /// Nobody can tell at the moment.
+    Nothing,
+}
+
+impl Gateway {
+    /// Waits for what a request to pay comes to. Where the engine takes nothing, or says nothing in time, the
+    /// number may still be that of a payment that it no longer has at hand: that payment is then the answer, or
+    /// a till that repeats itself would be told that nothing was charged (INV-13, INV-16).
+    async fn paid(&self, payment: NewPayment, hold: Duration) -> Known {
+        let (key, digest) = (payment.key, payment.digest);
+        let refused = match wait(self.engine.pay(payment), hold).await {
+            Waited::Told(Told::Answer { record, said }) => return Known::Payment(record, said),
+            Waited::Told(Told::Refused(why)) => Some(why),
+            Waited::Open => None,
+        };
+        match (self.engine.find(&key).wait().await, refused) {
+            (Ok(Some(record)), refused) => {
+                let said = match relation(&record, &digest) {
+                    Said::Repeated if refused.is_none() => Said::Watched,
+                    said => said,
+                };
+                Known::Payment(record, said)
+            }
+            (Ok(None), Some(why)) => Known::NotTaken(why),
+            (Ok(None), None) | (Err(StoreDown), _) => Known::Nothing,
+        }
+    }
 }
 
 /// Waits at most `hold`. The order does not depend on it (NM-01).

@@ -8,7 +8,8 @@ use crate::record::Record;
 
 /// How a request to pay relates to a payment that exists. A number closed before its payment came belongs to
 /// no content. Source: DESIGN §4, same content.
-pub(super) fn relation(record: &Record, digest: &[u8; 16]) -> Said {
+#[must_use]
+pub fn relation(record: &Record, digest: &[u8; 16]) -> Said {
     if record.amount.is_none() || record.digest == *digest { Said::Repeated } else { Said::OtherContent }
 }
 

@@ -21,7 +21,7 @@ use state_machine::{OrderKey, Record};
 use store::merchant::Status;
 
 use super::server::{Reply, Strike, read_body, typed};
-use super::{Gateway, Waited, wait, xml};
+use super::{Gateway, Known, Waited, wait, xml};
 use crate::engine::{NewPayment, Told};
 use crate::merchants::{Binding, Merchant};
 use problem::Problem;
@@ -176,16 +176,14 @@ fn read_payment(
 }
 
 async fn create(gateway: &Gateway, payment: NewPayment, headers: &HeaderMap) -> Result<Reply, Refused> {
-    let key = payment.key;
     let (_, hold) = wanted(gateway, headers);
-    let told = gateway.engine.pay(payment);
-    match wait(told, hold).await {
-        Waited::Told(Told::Answer { record, said: Said::OtherContent }) if record.amount.is_some() => {
+    match gateway.paid(payment, hold).await {
+        Known::Payment(record, Said::OtherContent) if record.amount.is_some() => {
             Err(Problem::conflict().into())
         }
-        Waited::Told(Told::Answer { record, .. }) => Ok(payment_reply(&record, headers)),
-        Waited::Told(Told::Refused(why)) => Err(Problem::not_accepted(why, false).into()),
-        Waited::Open => open(gateway, key, headers).await,
+        Known::Payment(record, _) => Ok(payment_reply(&record, headers)),
+        Known::NotTaken(why) => Err(Problem::not_accepted(why, false).into()),
+        Known::Nothing => Err(Problem::store_down().into()),
     }
 }
 

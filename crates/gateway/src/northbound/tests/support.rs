@@ -48,6 +48,10 @@ pub(super) enum Script {
     Silent,
     /// Forgets the till.
     Gone,
+    /// Takes nothing, whatever the number.
+    Shut(NotAccepted),
+    /// Says nothing, and nothing is durable.
+    Unheard,
     Panic,
 }
 
@@ -131,6 +135,10 @@ impl Engine for TestEngine {
     fn pay(&self, request: NewPayment) -> oneshot::Receiver<Told> {
         self.note(Call::Pay(request.clone()));
         let (sender, receiver) = oneshot::channel();
+        if let Script::Shut(why) = *self.script.lock().unwrap() {
+            sender.send(Told::Refused(why)).unwrap();
+            return receiver;
+        }
         if let Some(record) = self.records.lock().unwrap().get(&request.key) {
             let same = record.digest == request.digest;
             let said = if same { Said::Repeated } else { Said::OtherContent };
@@ -160,6 +168,11 @@ impl Engine for TestEngine {
                 self.put(base);
                 return receiver;
             }
+            Script::Unheard => {
+                self.waiting.lock().unwrap().push(sender);
+                return receiver;
+            }
+            Script::Shut(_) => unreachable!("refused above"),
             Script::Panic => panic!("as the test asked"),
         };
         self.put(made.clone());

@@ -139,6 +139,33 @@ async fn each_outcome_has_its_answer() {
     }
 }
 
+/// INV-13, INV-16: a switch that takes nothing new still knows what is paid.
+#[tokio::test]
+async fn a_repeat_is_never_told_that_nothing_was_charged() {
+    let harness = Harness::start().await;
+    let first = harness.post(PAY, &signed(KEY, Kind::Md5, &micropay())).await;
+    assert_eq!(first.get("result_code"), "SUCCESS");
+    for why in [NotAccepted::Full, NotAccepted::Throttled, NotAccepted::StoreBusy, NotAccepted::Stopping] {
+        harness.script(Script::Shut(why));
+        let again = harness.post(PAY, &signed(KEY, Kind::Md5, &micropay())).await;
+        assert_eq!(again.get("err_code"), "ORDERPAID", "{why:?}: {again:?}");
+        let other = signed(KEY, Kind::Md5, &with(micropay(), "total_fee", Some("1289")));
+        assert_eq!(harness.post(PAY, &other).await.get("err_code"), "OUT_TRADE_NO_USED", "{why:?}");
+        let new = signed(KEY, Kind::Md5, &with(micropay(), "out_trade_no", Some("NEVER-SEEN-1")));
+        assert_eq!(harness.post(PAY, &new).await.get("err_code"), "FREQUENCY_LIMITED", "{why:?}");
+    }
+}
+
+/// INV-13: what is not durable is not promised.
+#[tokio::test]
+async fn a_payment_that_the_store_has_not_taken_yet_is_unknown() {
+    let harness = Harness::start().await;
+    harness.script(Script::Unheard);
+    let answer = harness.post(PAY, &signed(KEY, Kind::Md5, &micropay())).await;
+    assert_eq!((answer.get("result_code"), answer.get("err_code")), ("FAIL".into(), "SYSTEMERROR".into()));
+    assert!(!answer.get("err_code_des").contains("未扣款"), "{answer:?}");
+}
+
 #[tokio::test]
 async fn a_repeat_is_answered_from_the_state_and_other_content_is_refused() {
     let harness = Harness::start().await;

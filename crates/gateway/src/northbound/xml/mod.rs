@@ -25,7 +25,7 @@ use state_machine::{OrderKey, Record};
 use store::merchant::Status;
 
 use super::server::{Reply, Strike, read_body};
-use super::{Gateway, Waited, wait};
+use super::{Gateway, Known, Waited, wait};
 use crate::engine::{NewPayment, Told};
 use crate::merchants::{Binding, Directory, Keys, Merchant};
 use crate::metrics::{self, Refusal};
@@ -36,6 +36,8 @@ const WRONG_SIGN: &str = "签名错误";
 /// The wallet's own words. Source: wechatpay-v2 §1.2.
 const NO_BODY: &str = "post数据为空";
 const NOT_POST: &str = "请使用post方法";
+/// The order may or may not be known tomorrow.
+const TEXT_UNKNOWN: &str = "系统繁忙，结果未知，请查询订单";
 const NOT_XML: &str = "XML格式错误";
 
 /// An endpoint.
@@ -180,7 +182,7 @@ fn check(
             Refusal::Disabled,
             "merchant disabled".to_owned(),
             "NOAUTH",
-            "商户已停用，未扣款",
+            "商户已停用，未受理，未扣款；重复提交的订单请先查询",
             false,
         ));
     }
@@ -189,7 +191,7 @@ fn check(
     // Counted last: a request that does not concern the engine costs it nothing.
     if !gateway.may_ask(merchant) {
         let text = if endpoint == Endpoint::Micropay {
-            "请求过于频繁，未受理，未扣款，请稍后重试"
+            "请求过于频繁，未受理，未扣款，请稍后重试；重复提交的订单请先查询"
         } else {
             "请求过于频繁，请稍后再试"
         };
@@ -270,15 +272,15 @@ pub(super) fn new_payment(
 }
 
 async fn pay(gateway: &Gateway, payment: NewPayment, caller: &Caller) -> Reply {
-    let told = gateway.engine.pay(payment);
-    match wait(told, gateway.config.hold).await {
-        Waited::Told(Told::Answer { record, said }) => match till::pay(&record, said) {
+    match gateway.paid(payment, gateway.config.hold).await {
+        Known::Payment(record, said) => match till::pay(&record, said) {
             PayAnswer::Paid(paid) => Answer::new(caller).success().paid(&record, paid).reply(),
+            // An open order is USERPAYING, never SYSTEMERROR: it is known here and will end.
             PayAnswer::Fail(fail) => Answer::new(caller).fail(fail.code, fail.description).reply(),
         },
-        Waited::Told(Told::Refused(why)) => not_accepted(Endpoint::Micropay, why, caller),
-        // Never SYSTEMERROR: the order is known here and will end.
-        Waited::Open => Answer::new(caller).fail("USERPAYING", till::TEXT_UNCLEAR).reply(),
+        Known::NotTaken(why) => not_accepted(Endpoint::Micropay, why, caller),
+        // The store takes no word at the moment: nothing is promised that a crash could break (INV-13).
+        Known::Nothing => fail(Endpoint::Micropay, "SYSTEMERROR", TEXT_UNKNOWN, true, caller),
     }
 }
 
