@@ -104,10 +104,9 @@ impl Gateway {
         };
         match (self.engine.find(&key).wait().await, refused) {
             (Ok(Some(record)), refused) => {
-                let said = match relation(&record, &digest) {
-                    Said::Repeated if refused.is_none() => Said::Watched,
-                    said => said,
-                };
+                let relation = relation(&record, &digest);
+                let own = refused.is_none() && relation == Said::Repeated;
+                let said = if own { Said::Watched } else { relation };
                 Known::Payment(record, said)
             }
             (Ok(None), Some(why)) => Known::NotTaken(why),
