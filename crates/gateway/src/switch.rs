@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, interval};
+use tokio::time::{Duration, interval, sleep_until};
 
 use crate::acquirer::wechat_v2::{Acquirer, Deadlines, HostConfig, ProviderAccount};
 use crate::acquirer::{ClientCertificate, PoolLimits, SetupError};
@@ -135,7 +135,14 @@ impl Switch {
         let limits = Limits::from(&config.northbound);
         let digest = config.store.digest_key.clone();
         let gateway = Gateway::new(Arc::clone(&shared), merchants, config.northbound.clone(), digest);
-        let tills = tokio::spawn(server::serve(tills, Arc::new(gateway), limits.clone(), seen));
+        let tills = tokio::spawn({
+            let limits = limits.clone();
+            async move {
+                // The port is open: who connects before waits for a second instead of being refused.
+                sleep_until(Clock::instant(recovery.serve_from)).await;
+                server::serve(tills, Arc::new(gateway), limits, seen).await;
+            }
+        });
         let background = vec![
             tokio::spawn(server::serve(probes, Arc::new(Probes::new(shared)), limits, admin_seen)),
             tokio::spawn(admin::serve(socket, commands)),

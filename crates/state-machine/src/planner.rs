@@ -14,7 +14,7 @@ use crate::key::ProviderId;
 use crate::shard::{Call, OrderRef};
 
 /// The window of a budget: a second, and what a network may compress it by.
-const WINDOW_MS: u64 = 1_050;
+pub const WINDOW_MS: u64 = 1_050;
 
 /// New payments are not taken while what accepted ones must still do (last queries, reversals, proofs) would
 /// fill the budget for longer than this many seconds (INV-23).

@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use protocol::TransactionId;
-use state_machine::planner::Quota;
+use state_machine::planner::{Quota, WINDOW_MS};
 use state_machine::shard::{
     BatchId, Config as ShardConfig, Input, NotAccepted, Outcome, PayRequest, ReverseRequest, Shard, Wait,
 };
-use state_machine::{BootId, MerchantId, OrderKey, Policy, ProviderId, Record};
+use state_machine::{BootId, MerchantId, OrderKey, Policy, ProviderId, Record, Tick};
 use state_table::Reader;
 use store::{
     CommitError, CommitQueue, Committer, CommitterOptions, Observer, OpenError, Recovered, ShardIndex,
@@ -84,6 +84,8 @@ pub struct Recovery {
     pub open: u64,
     /// Rows that were set aside.
     pub damaged: u64,
+    /// New payments have room in the budgets from this moment on: tills that come before wait for it.
+    pub serve_from: Tick,
 }
 
 /// The engine.
@@ -120,11 +122,12 @@ pub fn start(
     let now = Clock::now();
     let mut made: Vec<Shard> =
         (0..shards).map(|_| Shard::new(shard_config(config, shards), now.tick)).collect();
+    let mut recovery = Recovery::default();
     if store.fence().0 > 1 {
         // What the process before was granted in the last second is not known, and budgets hold in any second.
         made.iter_mut().for_each(|shard| shard.follow_another_process(now.tick));
+        recovery.serve_from = now.tick.saturating_add(WINDOW_MS);
     }
-    let mut recovery = Recovery::default();
     store.open_orders(&mut |found| match found {
         Recovered::Open(record) => {
             recovery.open = recovery.open.saturating_add(1);
