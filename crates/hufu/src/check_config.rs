@@ -17,7 +17,8 @@ Examples:
   hufu check-config --config /etc/hufu/hufu.toml
   HUFU_STORE__SEAL_KEY=$(openssl rand -hex 32) hufu check-config --config hufu.toml --json
 
-Exits 0 if the switch would start with these settings, 2 if there are problems. Secrets are never printed.")]
+Exits 0 if there is nothing wrong with the settings, 2 if there are problems. The store is not opened: whether the
+seal key fits it shows when the switch starts. Secrets are never printed.")]
 pub(crate) struct CheckConfigArgs {
     #[command(flatten)]
     config: ConfigFlag,
