@@ -8,6 +8,17 @@
 //! [`reversal`] (tables C and D), [`till`] (what a till is told), [`planner`] (when to ask), [`shard`]
 //! (all orders of one shard, their timers, and *record before act*).
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 pub mod key;
 pub mod payment;

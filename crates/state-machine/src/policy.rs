@@ -89,8 +89,8 @@ impl Policy {
     /// `speed` 0 counts as 1. Source: DESIGN §5, `--speed`.
     #[must_use]
     pub fn scaled(self, speed: u64) -> Self {
-        let speed = speed.max(1);
-        let by = |ms: u64| (ms / speed).max(1);
+        // 0 divides nothing; and a pause that comes out as 0 would be a loop.
+        let by = |ms: u64| ms.checked_div(speed).unwrap_or(ms).max(1);
         Self {
             first_query_ms: by(self.first_query_ms),
             query_gap_ms: by(self.query_gap_ms),

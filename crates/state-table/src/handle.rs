@@ -43,10 +43,12 @@ impl Error for Full {}
 
 /// The upper half of a word.
 pub(crate) fn high(word: u64) -> u32 {
-    u32::try_from(word >> 32).expect("32 bits are left")
+    let [a, b, c, d, ..] = word.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// The lower half of a word.
 pub(crate) fn low(word: u64) -> u32 {
-    u32::try_from(word & u64::from(u32::MAX)).expect("32 bits are left")
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }

@@ -19,6 +19,10 @@
 //!
 //! It starts over only after the writer has moved an entry that shares its count. It never waits for the writer: one
 //! that stands still in the midst of a move holds up nobody.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "`home` and `after` give places of the array only; a probe that passed one over could miss an entry"
+)]
 
 use crate::handle::{high, low};
 use crate::sync::{AtomicU64, Ordering, zeroed};
@@ -49,7 +53,8 @@ pub(crate) fn fingerprint(hash: u64) -> u32 {
 impl Index {
     pub(crate) fn new(slots: u32) -> Self {
         // One place is always empty, or a search would not end.
-        let places = (slots as usize).checked_mul(2).expect("so many slots fit no address space").max(1);
+        // Where that is more than a `usize` can say, there is no such memory either.
+        let places = (slots as usize).saturating_mul(2).max(1);
         Self { places: zeroed(places), moves: zeroed(COUNTS) }
     }
 
@@ -83,7 +88,7 @@ impl Index {
                 return None;
             }
             if high(entry) == fingerprint {
-                let found = look(low(entry) - 1);
+                let found = look(low(entry).saturating_sub(1));
                 if found.is_some() {
                     return found;
                 }
@@ -122,7 +127,7 @@ impl Index {
             if self.distance(self.home(high(entry)), place) >= self.distance(hole, place) {
                 self.places[hole].store(entry, Ordering::Release);
                 let moves = self.moves(high(entry));
-                moves.store(moves.load(Ordering::Relaxed) + 1, Ordering::Release);
+                moves.store(moves.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
                 hole = place;
             }
         }
@@ -137,23 +142,25 @@ impl Index {
     /// Where the search for a fingerprint starts: fingerprints in order are spread over the places in order.
     #[inline]
     fn home(&self, fingerprint: u32) -> usize {
-        let scaled = u64::from(fingerprint) * self.places.len() as u64;
+        let scaled = u64::from(fingerprint).saturating_mul(self.places.len() as u64); // 32 bits by 32.
         high(scaled) as usize
     }
 
     #[inline]
     fn after(&self, place: usize) -> usize {
-        if place + 1 == self.places.len() { 0 } else { place + 1 }
+        let next = place.saturating_add(1); // A place is below `len`.
+        if next == self.places.len() { 0 } else { next }
     }
 
     /// Steps from one place to another.
     #[inline]
     fn distance(&self, from: usize, to: usize) -> usize {
-        if from <= to { to - from } else { to + self.places.len() - from }
+        let round = if from <= to { 0 } else { self.places.len() };
+        to.saturating_add(round).saturating_sub(from)
     }
 }
 
 #[inline]
 fn entry(fingerprint: u32, slot: u32) -> u64 {
-    (u64::from(fingerprint) << 32) | u64::from(slot + 1)
+    (u64::from(fingerprint) << 32) | u64::from(slot.saturating_add(1)) // `SLOTS_MAX` at most.
 }

@@ -27,6 +27,17 @@
 //! free slots. None of it is touched before it is used. Slots are used from the low end, so a table
 //! that is mostly empty takes little memory; the index (16 of those bytes) is spread by hash and fills in sooner.
 //! With `WORDS` = 6 or 14 a slot takes whole cache lines, one or two.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod handle;
 mod index;
@@ -103,15 +114,16 @@ impl<const WORDS: usize> Writer<WORDS> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.fresh < self.slots_max => {
-                self.fresh += 1;
-                self.fresh - 1
+                let slot = self.fresh;
+                self.fresh = slot.saturating_add(1); // At most `slots_max`.
+                slot
             }
             None => return Err(Full),
         };
         let fingerprint = index::fingerprint(hash);
         let handle = self.shared.slots.fill(slot, fingerprint, words);
         self.shared.index.insert(fingerprint, slot);
-        self.shared.len.store(self.len() + 1, Ordering::Relaxed);
+        self.shared.len.store(self.len().saturating_add(1), Ordering::Relaxed);
         Ok(handle)
     }
 
@@ -138,7 +150,7 @@ impl<const WORDS: usize> Writer<WORDS> {
         if reusable {
             self.free.push(handle.slot);
         }
-        self.shared.len.store(self.len() - 1, Ordering::Relaxed);
+        self.shared.len.store(self.len().saturating_sub(1), Ordering::Relaxed);
         true
     }
 

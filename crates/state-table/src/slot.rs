@@ -30,14 +30,18 @@ pub(crate) struct Slots<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Slots<WORDS> {
+    /// Words of a slot.
+    const EACH: usize = HEADER + WORDS;
+
+    #[expect(clippy::expect_used, reason = "made once, at the start: `table` says that it panics")]
     pub(crate) fn new(slots: u32) -> Self {
-        let used = (slots as usize).checked_mul(HEADER + WORDS);
-        let spare = LINE / size_of::<u64>() - 1;
+        const SPARE: usize = LINE / size_of::<u64>() - 1;
+        let used = (slots as usize).checked_mul(Self::EACH);
         let words =
-            used.and_then(|used| used.checked_add(spare)).expect("so many slots fit no address space");
+            used.and_then(|used| used.checked_add(SPARE)).expect("so many slots fit no address space");
         let words = zeroed(words);
         let skipped =
-            Some(words.as_ptr().align_offset(LINE)).filter(|&skipped| skipped <= spare).unwrap_or(0);
+            Some(words.as_ptr().align_offset(LINE)).filter(|&skipped| skipped <= SPARE).unwrap_or(0);
         Self { words, skipped }
     }
 
@@ -48,12 +52,12 @@ impl<const WORDS: usize> Slots<WORDS> {
     #[inline]
     pub(crate) fn read(&self, slot: u32) -> Option<(Handle, [u64; WORDS])> {
         let (sequence, tag, words) = self.parts(slot)?;
-        let mut spins = 0;
+        let mut spins = 0_u32;
         loop {
             let before = sequence.load(Ordering::Acquire);
             if before & 1 == 0 {
                 let tag = tag.load(Ordering::Relaxed);
-                let words: [u64; WORDS] = std::array::from_fn(|word| words[word].load(Ordering::Relaxed));
+                let words: [u64; WORDS] = words.each_ref().map(|word| word.load(Ordering::Relaxed));
                 // Whoever saw a word of a later change sees that change's sequence now.
                 fence(Ordering::Acquire);
                 if sequence.load(Ordering::Relaxed) == before {
@@ -63,7 +67,7 @@ impl<const WORDS: usize> Slots<WORDS> {
                 }
             }
             if spins < SPINS_MAX {
-                spins += 1;
+                spins = spins.saturating_add(1);
                 spin_loop();
             } else {
                 yield_now();
@@ -89,12 +93,12 @@ impl<const WORDS: usize> Slots<WORDS> {
     #[inline]
     pub(crate) fn fill(&self, slot: u32, fingerprint: u32, words: &[u64; WORDS]) -> Handle {
         let (_, tag, _) = self.own(slot);
-        let generation = high(tag.load(Ordering::Relaxed)) | 1;
+        let generation = NonZeroU32::MIN | high(tag.load(Ordering::Relaxed)); // Odd.
         self.change(slot, |tag, value| {
-            tag.store((u64::from(generation) << 32) | u64::from(fingerprint), Ordering::Relaxed);
+            tag.store((u64::from(generation.get()) << 32) | u64::from(fingerprint), Ordering::Relaxed);
             store(value, words);
         });
-        Handle { slot, generation: NonZeroU32::new(generation).expect("it is odd") }
+        Handle { slot, generation }
     }
 
     /// Replaces the words of the value in a slot. For the writer.
@@ -117,22 +121,27 @@ impl<const WORDS: usize> Slots<WORDS> {
     fn change(&self, slot: u32, publish: impl FnOnce(&AtomicU64, &[AtomicU64; WORDS])) {
         let (sequence, tag, words) = self.own(slot);
         let before = sequence.load(Ordering::Relaxed);
-        sequence.store(before + 1, Ordering::Relaxed);
+        sequence.store(before.wrapping_add(1), Ordering::Relaxed);
         // Whoever sees a word stored from here on, and then an acquire fence, sees the odd sequence or a later one.
         fence(Ordering::Release);
         publish(tag, words);
-        sequence.store(before + 2, Ordering::Release);
+        sequence.store(before.wrapping_add(2), Ordering::Release);
     }
 
     /// The parts of a slot that the writer has used.
     #[inline]
+    #[expect(
+        clippy::expect_used,
+        reason = "published nowhere, a state would be lost: the process must end instead"
+    )]
     fn own(&self, slot: u32) -> (&AtomicU64, &AtomicU64, &[AtomicU64; WORDS]) {
         self.parts(slot).expect("the writer keeps to its slots")
     }
 
     #[inline]
     fn parts(&self, slot: u32) -> Option<(&AtomicU64, &AtomicU64, &[AtomicU64; WORDS])> {
-        let start = self.skipped + slot as usize * (HEADER + WORDS);
+        // Out of the array is out of the table.
+        let start = (slot as usize).checked_mul(Self::EACH)?.checked_add(self.skipped)?;
         let slot = self.words.get(start..)?;
         let ([sequence, tag], words) = slot.split_first_chunk::<HEADER>()?;
         Some((sequence, tag, words.first_chunk()?))

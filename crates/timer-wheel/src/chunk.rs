@@ -1,4 +1,8 @@
 //! Queues of handles, in chunks of one pool.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a chunk that is not there is a bug in here: passed over, its timers would be deadlines lost"
+)]
 
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -50,7 +54,7 @@ pub(crate) struct Chunks {
 impl Chunks {
     pub(crate) fn with_capacity(handles: u32) -> Self {
         // Slots hold chunks that are not full, too; this suffices for a minute's worth of slots.
-        let chunks = handles as usize / CHUNK + if handles == 0 { 0 } else { 256 };
+        let chunks = (handles as usize / CHUNK).saturating_add(if handles == 0 { 0 } else { 256 });
         Self {
             handles: Vec::with_capacity(chunks),
             next: Vec::with_capacity(chunks),
@@ -94,10 +98,10 @@ impl Chunks {
         }
         let handles = self.handles[queue.head as usize];
         let begin = offset(queue.begin);
-        let taken = queue.len().min(CHUNK_U32 - queue.begin % CHUNK_U32);
+        let taken = queue.len().min(CHUNK_U32.saturating_sub(queue.begin % CHUNK_U32));
         queue.begin = queue.begin.wrapping_add(taken);
         self.free_head(queue);
-        Some((handles, begin..begin + taken as usize))
+        Some((handles, begin..begin.saturating_add(taken as usize)))
     }
 
     /// Frees all chunks of a queue, whether or not it still has handles.
@@ -125,13 +129,17 @@ impl Chunks {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.handles.capacity() * size_of::<[Handle; CHUNK]>()
-            + self.next.capacity() * size_of::<u32>()
-            + self.free.memory_bytes()
+        let handles = self.handles.capacity().saturating_mul(size_of::<[Handle; CHUNK]>());
+        let next = self.next.capacity().saturating_mul(size_of::<u32>());
+        handles.saturating_add(next).saturating_add(self.free.memory_bytes())
     }
 
     /// A chunk for the end of a queue.
     #[inline]
+    #[expect(
+        clippy::expect_used,
+        reason = "there are fewer chunks than timers, whose places 32 bits can name"
+    )]
     fn chunk(&mut self) -> u32 {
         if let Some(chunk) = self.free.take() {
             self.next[chunk as usize] = NIL;
@@ -143,9 +151,9 @@ impl Chunks {
             self.next.reserve_exact(more);
         }
         let chunk = u32::try_from(self.handles.len()).expect("far fewer chunks than timers");
-        self.free.grow(self.handles.len() + 1);
         self.handles.push([NOTHING; CHUNK]);
         self.next.push(NIL);
+        self.free.grow(self.handles.len());
         chunk
     }
 

@@ -1,4 +1,8 @@
 //! Which places of the slab, or chunks of the pool, are free.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a bit beyond what `grow` made room for is a bug in here: passed over, it would lose a place in silence"
+)]
 
 /// A set of places as a tree of bit maps: a bit of one level says whether a word of the level below has any.
 ///
@@ -53,8 +57,9 @@ impl FreePlaces {
         if self.run == 0 {
             self.take_run()?;
         }
-        let place = self.run_start + self.run.trailing_zeros();
-        self.run &= self.run - 1;
+        // Every place that was added is a `u32`, and the run has a bit.
+        let place = self.run_start.saturating_add(self.run.trailing_zeros());
+        self.run &= self.run.wrapping_sub(1);
         Some(place)
     }
 
@@ -66,12 +71,13 @@ impl FreePlaces {
             if bits == 0 {
                 return None;
             }
-            word = word * 64 + bits.trailing_zeros() as usize;
+            // A bit is set for words that are there, so this is the place of one.
+            word = word.saturating_mul(64).saturating_add(bits.trailing_zeros() as usize);
         }
         // The last step went from a word to a bit of it.
         word /= 64;
+        self.run_start = u32::try_from(word.saturating_mul(64)).ok()?; // A place is a `u32`.
         self.run = std::mem::take(self.levels.first_mut()?.get_mut(word)?);
-        self.run_start = u32::try_from(word * 64).expect("a place is a u32");
         for level in self.levels.iter_mut().skip(1) {
             let above = &mut level[word / 64];
             *above &= !(1 << (word % 64));
@@ -84,7 +90,7 @@ impl FreePlaces {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.levels.iter().map(|level| level.capacity() * size_of::<u64>()).sum()
+        self.levels.iter().map(|level| level.capacity().saturating_mul(size_of::<u64>())).sum()
     }
 }
 

@@ -17,6 +17,17 @@
 //!
 //! Source of the structure: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987, scheme 7.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod chunk;
 mod free;

@@ -23,28 +23,29 @@ impl<T: Copy> Slab<T> {
         Self { timers: Vec::with_capacity(timers as usize), free: FreePlaces::new() }
     }
 
-    /// Stores a timer.
+    /// Stores a timer; `None` where every place that 32 bits can name is used or used up.
     #[inline]
-    pub(crate) fn insert(&mut self, deadline: u64, value: T) -> Handle {
+    pub(crate) fn insert(&mut self, deadline: u64, value: T) -> Option<Handle> {
         if let Some(index) = self.free.take() {
-            let timer = &mut self.timers[index as usize];
+            let timer = self.timers.get_mut(index as usize)?;
             timer.deadline = deadline;
             timer.value = value;
-            return Handle { index, generation: timer.generation };
+            return Some(Handle { index, generation: timer.generation });
         }
         if self.timers.len() == self.timers.capacity() {
             // A quarter at a time, where doubling would leave up to 32 bytes a timer.
             self.timers.reserve_exact((self.timers.len() / 4).max(64));
         }
-        let index = u32::try_from(self.timers.len()).expect("timers_max keeps places under 2^32");
+        let index = u32::try_from(self.timers.len()).ok()?;
         let generation = NonZeroU32::MIN;
-        self.free.grow(self.timers.len() + 1);
         self.timers.push(Timer { deadline, generation, value });
-        Handle { index, generation }
+        self.free.grow(self.timers.len());
+        Some(Handle { index, generation })
     }
 
     /// The deadline at the place of `handle`, which this slab gave out, and whether its timer is still there.
     #[inline]
+    #[expect(clippy::indexing_slicing, reason = "a slab never shrinks, so a handle of its own has a place")]
     pub(crate) fn deadline(&self, handle: Handle) -> (u64, bool) {
         let timer = &self.timers[handle.index as usize];
         (timer.deadline, timer.generation == handle.generation)
@@ -67,7 +68,7 @@ impl<T: Copy> Slab<T> {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.timers.capacity() * size_of::<Timer<T>>() + self.free.memory_bytes()
+        self.timers.capacity().saturating_mul(size_of::<Timer<T>>()).saturating_add(self.free.memory_bytes())
     }
 }
 
@@ -78,12 +79,12 @@ mod tests {
     #[test]
     fn a_place_whose_generations_run_out_is_never_used_again() {
         let mut slab = Slab::with_capacity(0);
-        let first = slab.insert(1, 'a');
+        let first = slab.insert(1, 'a').unwrap();
         let last = Handle { generation: NonZeroU32::new(u32::MAX - 1).unwrap(), ..first };
         slab.timers[0].generation = last.generation;
         assert_eq!(slab.remove(last), Some((1, 'a')));
         assert_eq!(slab.remove(last), None);
-        let other = slab.insert(2, 'b');
+        let other = slab.insert(2, 'b').unwrap();
         assert_ne!(other.index, last.index);
         assert!(!slab.deadline(last).1);
     }

@@ -1,4 +1,8 @@
 //! Where deadlines hang: eight levels of 256 slots, which of them are occupied, and by whom.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a level and a byte are below 8 and 256 by construction; passed over, a slot would be deadlines lost"
+)]
 
 use std::ops::Range;
 
@@ -47,13 +51,14 @@ impl Place {
 
     /// The first millisecond of this slot, for a wheel that stands at `position`.
     pub(crate) fn start(self, position: u64) -> u64 {
-        let shift = self.level * 8;
-        let above = u64::MAX.checked_shl(shift_bits(shift + 8)).unwrap_or(0);
-        (position & above) | ((self.byte as u64) << shift)
+        // At most 56, and 64 above the highest level, where nothing is left.
+        let shift = u32::try_from(self.level).unwrap_or(u32::MAX).saturating_mul(8);
+        let above = u64::MAX.checked_shl(shift.saturating_add(8)).unwrap_or(0);
+        (position & above) | (self.byte as u64).checked_shl(shift).unwrap_or(0)
     }
 
     fn index(self) -> usize {
-        self.level * SLOTS + self.byte
+        self.level.saturating_mul(SLOTS).saturating_add(self.byte)
     }
 }
 
@@ -87,7 +92,10 @@ impl Slots {
         let level = self.levels.trailing_zeros() as usize;
         let words = &self.occupied[level];
         let word = words.iter().position(|&word| word != 0)?;
-        Some(Place { level, byte: word * 64 + words[word].trailing_zeros() as usize })
+        Some(Place {
+            level,
+            byte: word.saturating_mul(64).saturating_add(words[word].trailing_zeros() as usize),
+        })
     }
 
     /// Adds the handle of a live timer, last.
@@ -95,7 +103,7 @@ impl Slots {
     pub(crate) fn push(&mut self, place: Place, handle: Handle) {
         let slot = &mut self.slots[place.index()];
         self.chunks.push(&mut slot.handles, handle);
-        slot.live += 1;
+        slot.live = slot.live.saturating_add(1); // At most the timers of the wheel, which is a `u32`.
         if slot.live == 1 {
             self.occupied[place.level][place.byte / 64] |= 1 << (place.byte % 64);
             self.levels |= 1 << place.level;
@@ -114,7 +122,7 @@ impl Slots {
     #[inline]
     pub(crate) fn gone(&mut self, place: Place) -> bool {
         let slot = &mut self.slots[place.index()];
-        slot.live -= 1;
+        slot.live = slot.live.saturating_sub(1); // It hung here, so it was counted.
         if slot.live == 0 {
             let mut handles = self.take(place);
             self.chunks.clear(&mut handles);
@@ -148,15 +156,12 @@ impl Slots {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.slots) + self.chunks.memory_bytes()
+        size_of_val(&*self.slots).saturating_add(self.chunks.memory_bytes())
     }
 }
 
-/// At most 255 here, so the conversion costs nothing and cannot fail.
+/// The lowest byte: `small` is at most 255 here.
 fn to_index(small: u64) -> usize {
-    usize::try_from(small).expect("a level or a byte fits a usize")
-}
-
-fn shift_bits(bits: usize) -> u32 {
-    u32::try_from(bits).expect("at most 64")
+    let [lowest, ..] = small.to_le_bytes();
+    usize::from(lowest)
 }

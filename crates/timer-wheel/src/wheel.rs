@@ -63,6 +63,10 @@ impl<T: Copy> Wheel<T> {
     ///
     /// If `timers_max` timers are in already: for owners whose own limits keep it from happening, as a shard's
     /// `orders_max` does. The others call [`Wheel::try_insert`].
+    #[expect(
+        clippy::expect_used,
+        reason = "a timer that is not put in is a deadline lost: the owner's process must end, and recover"
+    )]
     pub fn insert(&mut self, at: Tick, value: T) -> Handle {
         self.try_insert(at, value).expect("the owner's limits keep the wheel under timers_max")
     }
@@ -77,9 +81,9 @@ impl<T: Copy> Wheel<T> {
         if self.len >= self.timers_max {
             return Err(Full);
         }
-        self.len += 1;
         let deadline = at.as_ms().max(self.position);
-        let handle = self.slab.insert(deadline, value);
+        let handle = self.slab.insert(deadline, value).ok_or(Full)?;
+        self.len = self.len.saturating_add(1); // At most `timers_max`.
         self.slots.push(Place::of(deadline, self.position), handle);
         Ok(handle)
     }
@@ -89,7 +93,7 @@ impl<T: Copy> Wheel<T> {
     #[inline]
     pub fn cancel(&mut self, handle: Handle) -> Option<T> {
         let (deadline, value) = self.slab.remove(handle)?;
-        self.len -= 1;
+        self.len = self.len.saturating_sub(1); // A timer was there, so it was counted.
         let place = Place::of(deadline, self.position);
         if self.slots.gone(place) {
             self.spread(place);
@@ -174,7 +178,7 @@ impl<T: Copy> Wheel<T> {
     /// Bytes of memory taken, reserves included.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.slots.memory_bytes() + self.slab.memory_bytes()
+        size_of::<Self>().saturating_add(self.slots.memory_bytes()).saturating_add(self.slab.memory_bytes())
     }
 
     /// Takes the first timer out of an occupied slot.
@@ -184,7 +188,7 @@ impl<T: Copy> Wheel<T> {
             let handle = self.slots.pop(place);
             if let Some((deadline, value)) = self.slab.remove(handle) {
                 self.slots.gone(place);
-                self.len -= 1;
+                self.len = self.len.saturating_sub(1); // A timer was there, so it was counted.
                 return (Tick::from_ms(deadline), value);
             }
         }
@@ -193,16 +197,20 @@ impl<T: Copy> Wheel<T> {
     /// Hangs the timers of a slot anew, without what is stale: on lower levels if the present has just entered the
     /// slot, otherwise in the same one. They keep their order, and nothing can hang on those lower levels before
     /// them, so timers of one deadline stay in the order in which they were put in.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "both ranges lie within a chunk; a timer passed over in silence would be a deadline lost"
+    )]
     fn spread(&mut self, place: Place) {
         let mut handles = self.slots.take(place);
         while let Some((few, range)) = self.slots.drain(&mut handles) {
             // First all deadlines, without a branch on any: so the timers are fetched from memory together.
             let mut live = [(few[0], 0); CHUNK];
-            let mut count = 0;
+            let mut count = 0_usize;
             for &handle in &few[range] {
                 let (deadline, is_live) = self.slab.deadline(handle);
                 live[count % CHUNK] = (handle, deadline);
-                count += usize::from(is_live);
+                count = count.saturating_add(usize::from(is_live)); // At most `CHUNK`.
             }
             for &(handle, deadline) in &live[..count] {
                 self.slots.push(Place::of(deadline, self.position), handle);

@@ -27,6 +27,10 @@ impl Orders {
         self.held < self.orders_max
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "an order without a place would be an order lost: the process ends, and recovery takes it up"
+    )]
     pub(super) fn insert(&mut self, entry: Entry) -> OrderRef {
         self.held = self.held.saturating_add(1);
         let slot = self.free.pop().unwrap_or_else(|| {
