@@ -17,6 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["state-machine", "protocol"]),
     ("simulator", &["protocol", "signer", "state-machine", "timer-wheel", "store"]),
     ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store"]),
+    ("covers", &[]),
+    ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
     (
         "hufu",
         &[
@@ -28,6 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
             "simulator",
             "gateway",
+            "till",
         ],
     ),
 ];

@@ -1,7 +1,6 @@
 //! The command line of Hufu: one file a verb.
 
 mod check_config;
-mod credentials;
 mod demo;
 mod exit;
 mod link;

@@ -8,13 +8,13 @@ use serde::Serialize;
 use simulator::{Code, Options};
 use state_machine::planner::Quota;
 
-use crate::credentials::{PROVIDER_MCH_ID, TestMerchant, provider, sandbox_merchants};
 use crate::demo::REVERSAL_SLACK_MS;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::settings::JsonFlag;
 use crate::stand::{CONFIG, Plan, Stand, WalletAt};
 use crate::wallet::{WalletServer, make_pki};
+use till::credentials::{PROVIDER_MCH_ID, TestMerchant, provider, sandbox_merchants};
 
 /// Runs the switch against a simulated wallet, with merchants that can take payments at once.
 ///

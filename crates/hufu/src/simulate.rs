@@ -8,12 +8,12 @@ use serde_json::json;
 use simulator::http::TestPki;
 use simulator::{Options, Provider, SubMerchants, customers_table, population_table};
 
-use crate::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID};
 use crate::demo::REVERSAL_SLACK_MS;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::settings::JsonFlag;
 use crate::wallet::{WalletServer, make_pki};
+use till::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID};
 
 /// Runs a simulated WeChat Pay V2 API: customers, their money, and a ledger that judges whoever calls it.
 ///

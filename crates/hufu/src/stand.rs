@@ -18,8 +18,8 @@ use state_machine::{Channel, MerchantId, Policy};
 use store::merchant::{Mode, NewMerchant, SignKinds, api_key_digest};
 use store::{Options, SealKey, SqliteStore};
 
-use crate::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID, TestMerchant};
 use crate::exit::Failure;
+use till::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID, TestMerchant};
 
 const SEAL_KEY: &str = "seal.key";
 const PROVIDER_KEY_FILE: &str = "provider.key";

@@ -8,7 +8,7 @@ use simulator::{Code, Rng};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::till::{Habit, Sale, Shop, Till};
+use till::serve::{Habit, Sale, Shop, Till};
 
 /// Customer 99 is drawn from the wallet's population.
 const POPULATION: u16 = 9900;

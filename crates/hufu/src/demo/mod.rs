@@ -1,39 +1,34 @@
 //! `hufu demo`: a wallet, the switch and a crowd in one process, and the books afterwards.
 
-mod books;
-mod client;
 mod crowd;
-mod notebook;
-mod report;
-mod tally;
-mod till;
 
-use std::collections::HashMap;
+mod report;
+
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signer::Key;
 use simulator::{Options, Stats};
+use state_machine::MerchantId;
 use state_machine::planner::Quota;
-use state_machine::{MerchantId, Record};
-use store::{Filter, SealKey, SqliteReader};
+use store::SealKey;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::credentials::{PROVIDER_MCH_ID, TestMerchant, demo_merchants, provider};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 use crate::settings::JsonFlag;
 use crate::stand::{Plan, Stand, WalletAt};
 use crate::wallet::{WalletServer, make_pki};
-use books::{Ending, Page, ending};
-use client::{Client, Merchant};
 use report::{Report, Reporter};
-use till::{Shop, Till};
+use till::books::{Ending, Page, Records, ending};
+use till::client::{Client, Merchant};
+use till::credentials::{PROVIDER_MCH_ID, TestMerchant, demo_merchants, provider};
+use till::serve::{Shop, Till};
 
 /// Merchants of the demonstration.
 const MERCHANTS: u32 = 40;
@@ -133,17 +128,18 @@ async fn demonstrate(args: &DemoArgs, folder: &Path) -> Result<Report, Failure> 
     let Stand { switch, merchants: numbers, store, seal_key } = stand;
     let span = Duration::from_secs(u64::from(args.customers / args.arrivals_per_second));
     let settle = Duration::from_secs((SETTLE_S / u64::from(args.speed)).max(SETTLE_LEAST_S));
+    let until = began + span + settle;
     let shop = Arc::new(Shop {
         client: Client::new(switch.gateway_addr()),
         merchants: merchants.iter().map(merchant).collect::<Result<_, _>>()?,
         speed: args.speed.into(),
-        until: began + span + settle,
-        tally: tally::Tally::default(),
+        until: OnceLock::from(until),
+        tally: till::tally::Tally::default(),
     });
     let progress = progress(args, &shop);
     let arrivals = crowd::arrivals(args.seed, args.customers, args.arrivals_per_second, merchants.len());
     let tills = crowd::come(&shop, arrivals).await;
-    converge(&store, &seal_key, shop.until).await?;
+    converge(&store, &seal_key, until).await?;
     let tills = crowd::close_the_day(tills).await;
     progress.abort();
     switch.stop().await;
@@ -213,27 +209,9 @@ async fn converge(store: &Path, seal_key: &SealKey, until: Instant) -> Outcome {
     }
 }
 
-type Records = HashMap<(MerchantId, String), Record>;
-
 /// Every record in the file.
 fn records(store: &Path, seal_key: &SealKey) -> Result<Records, Failure> {
-    let unreadable = |err: &dyn std::fmt::Display| Failure::internal(err.to_string());
-    let mut reader = SqliteReader::open(store, seal_key).map_err(|err| unreadable(&err))?;
-    let mut records = Records::new();
-    let mut filter = Filter::default();
-    loop {
-        let page = reader.list(&filter).map_err(|err| unreadable(&err))?;
-        if let Some(damaged) = page.damaged.first() {
-            return Err(unreadable(damaged));
-        }
-        for record in page.records {
-            records.insert((record.key.merchant, record.key.number.to_string()), record);
-        }
-        match page.next {
-            Some(next) => filter.after = Some(next),
-            None => return Ok(records),
-        }
-    }
+    till::books::records(store, seal_key).map_err(|err| Failure::internal(err.to_string()))
 }
 
 /// Holds the three books against each other.

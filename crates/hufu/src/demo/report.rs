@@ -8,9 +8,9 @@ use simulator::{Entry, Stats, Totals, Violation};
 use state_machine::Record;
 use state_machine::record::{Cause, State};
 
-use super::books::{Ending, Fault, Page};
-use super::notebook::Word;
 use crate::output::{duration_ms, line, table, yuan};
+use till::books::{Ending, Fault, Page};
+use till::notebook::Word;
 
 /// Payments that are shown with all three records.
 const SHOWN_MAX: usize = 20;

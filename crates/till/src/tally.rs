@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::notebook::Word;
+use crate::notebook::Word;
 
 /// How many payments are where.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub struct Tally {
     begun: AtomicU64,
     open: AtomicU64,
     open_max: AtomicU64,
@@ -16,13 +16,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn began(&self) {
+    /// A till begins a payment.
+    pub fn began(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         self.open_max.fetch_max(open, Ordering::Relaxed);
     }
 
-    pub(super) fn ended(&self, told: Word) {
+    /// A till has nothing more to do for a payment.
+    pub fn ended(&self, told: Word) {
         self.open.fetch_sub(1, Ordering::Relaxed);
         let counter = match told {
             Word::Paid(_) => &self.paid,
@@ -34,17 +36,26 @@ impl Tally {
     }
 
     /// The most payments that were open at once.
-    pub(super) fn open_max(&self) -> u64 {
+    #[must_use]
+    pub fn open_max(&self) -> u64 {
         self.open_max.load(Ordering::Relaxed)
     }
 
+    /// Payments that tills are busy with.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Payments that have begun.
-    pub(super) fn begun(&self) -> u64 {
+    #[must_use]
+    pub fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
     /// One line.
-    pub(super) fn line(&self) -> String {
+    #[must_use]
+    pub fn line(&self) -> String {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         format!(
             "pending {:>4} (peak {:>4})   paid {:>5}   not paid {:>4}   reversed {:>4}",

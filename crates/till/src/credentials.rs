@@ -5,14 +5,14 @@ use serde::Serialize;
 use simulator::{Provider, SubMerchants};
 
 /// The provider of the sandbox: its `mch_id` at the simulated wallet.
-pub(crate) const PROVIDER_MCH_ID: &str = "1900000109";
+pub const PROVIDER_MCH_ID: &str = "1900000109";
 /// Its `appid`.
-pub(crate) const PROVIDER_APPID: &str = "wxd930ea5d5a258f4f";
+pub const PROVIDER_APPID: &str = "wxd930ea5d5a258f4f";
 /// Its API key.
-pub(crate) const PROVIDER_KEY: &str = "192006250b4c09247ec02edce69f6a2d";
+pub const PROVIDER_KEY: &str = "192006250b4c09247ec02edce69f6a2d";
 
 /// The provider as the simulated wallet knows it: it may act for any sub-merchant.
-pub(crate) fn provider() -> Provider {
+pub fn provider() -> Provider {
     Provider {
         appid: PROVIDER_APPID.to_owned(),
         mch_id: PROVIDER_MCH_ID.to_owned(),
@@ -23,26 +23,30 @@ pub(crate) fn provider() -> Provider {
 
 /// A merchant whose keys everybody may know. Serialized as the sandbox prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct TestMerchant {
+pub struct TestMerchant {
     /// What its tills send as `appid`.
-    pub(crate) appid: String,
+    pub appid: String,
     /// What its tills send as `mch_id`.
-    pub(crate) mch_id: String,
+    pub mch_id: String,
     /// What its tills send as `sub_mch_id`, if they do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sub_mch_id: Option<String>,
+    pub sub_mch_id: Option<String>,
     /// What its tills sign with.
-    pub(crate) key: String,
+    pub key: String,
     /// Its bearer key for the JSON API.
-    pub(crate) api_key: String,
+    pub api_key: String,
     /// Its `sub_mch_id` at the wallet.
     #[serde(skip)]
-    pub(crate) upstream: String,
+    pub upstream: String,
 }
 
 impl TestMerchant {
     /// What its tills send as `mch_id`, checked.
-    pub(crate) fn northbound(&self) -> Result<store::merchant::Northbound, protocol::IdError> {
+    ///
+    /// # Errors
+    ///
+    /// An identity that nobody may have.
+    pub fn northbound(&self) -> Result<store::merchant::Northbound, protocol::IdError> {
         Ok(store::merchant::Northbound {
             mch_id: self.mch_id.parse::<MchId>()?,
             sub_mch_id: self.sub_mch_id.as_deref().map(str::parse::<MchId>).transpose()?,
@@ -53,7 +57,7 @@ impl TestMerchant {
 
 /// The merchants of the sandbox: two with a number of their own, and one that names itself as a sub-merchant of
 /// the provider, as tills behind a provider do.
-pub(crate) fn sandbox_merchants() -> Vec<TestMerchant> {
+pub fn sandbox_merchants() -> Vec<TestMerchant> {
     let own = |n: u32| TestMerchant {
         appid: format!("wx{n:016}"),
         mch_id: format!("19000002{n:02}"),
@@ -72,7 +76,7 @@ pub(crate) fn sandbox_merchants() -> Vec<TestMerchant> {
 }
 
 /// `count` merchants for a demonstration.
-pub(crate) fn demo_merchants(count: u32) -> Vec<TestMerchant> {
+pub fn demo_merchants(count: u32) -> Vec<TestMerchant> {
     let merchant = |n| TestMerchant {
         appid: format!("wx{n:016}"),
         mch_id: format!("1910{n:06}"),

@@ -4,28 +4,33 @@
 //! read from its file, what the switch believes. The switch's own counters are not asked. All three must say the
 //! same: *paid, and it stays paid*, or *not paid, and no money is kept*. Source: DESIGN §1, §2.
 
-use simulator::Entry;
-use state_machine::Record;
-use state_machine::record::{State, TillReversal};
+use std::collections::HashMap;
+use std::path::Path;
 
-use super::notebook::{Notebook, Word};
+use simulator::Entry;
+use state_machine::record::{State, TillReversal};
+use state_machine::{MerchantId, Record};
+use store::{Damaged, Filter, OpenError, SealKey, SqliteReader, StoreError};
+use thiserror::Error;
+
+use crate::notebook::{Notebook, Word};
 
 /// One payment in all three books.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Page<'a> {
+pub struct Page<'a> {
     /// What the till asked for.
-    pub(super) asked_fen: u64,
+    pub asked_fen: u64,
     /// What the till was told.
-    pub(super) notebook: &'a Notebook,
+    pub notebook: &'a Notebook,
     /// What the wallet did; `None` if it never heard of the number.
-    pub(super) ledger: Option<&'a Entry>,
+    pub ledger: Option<&'a Entry>,
     /// What the switch recorded; `None` if nothing.
-    pub(super) record: Option<&'a Record>,
+    pub record: Option<&'a Record>,
 }
 
 /// Where a payment is, by the switch's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub enum Ending {
     /// Paid and kept.
     Paid,
     /// Not paid.
@@ -42,7 +47,7 @@ pub(super) enum Ending {
 
 /// What is wrong with a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// The till was told paid, and the money is not there or is another amount.
     ToldPaidNotHeld,
     /// The till was told not paid or reversed, or nothing, and money is kept.
@@ -63,7 +68,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// For the report.
-    pub(super) const fn text(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             Self::ToldPaidNotHeld => "told paid, but the wallet does not hold the amount for the merchant",
             Self::HeldNotTold => "the wallet holds money that the till was not told of",
@@ -77,7 +82,7 @@ impl Fault {
     }
 
     /// Whether the till and the ledger disagree.
-    pub(super) const fn is_told_against_ledger(self) -> bool {
+    pub const fn is_told_against_ledger(self) -> bool {
         match self {
             Self::ToldPaidNotHeld | Self::HeldNotTold | Self::StoryChanged => true,
             Self::ChargedTwice
@@ -91,17 +96,17 @@ impl Fault {
 
 impl Page<'_> {
     /// What the merchant holds of the customer's money, in fen.
-    pub(super) fn held_fen(&self) -> u64 {
+    pub fn held_fen(&self) -> u64 {
         self.ledger.map_or(0, Entry::held_fen)
     }
 
     /// Where it is.
-    pub(super) fn ending(&self) -> Ending {
+    pub fn ending(&self) -> Ending {
         self.record.map_or(Ending::NotTaken, ending)
     }
 
     /// Everything that is wrong with it.
-    pub(super) fn faults(&self) -> Vec<Fault> {
+    pub fn faults(&self) -> Vec<Fault> {
         let (told, held_fen, ending) = (self.notebook.told(), self.held_fen(), self.ending());
         let told_fen = if let Word::Paid(fen) = told { fen } else { 0 };
         let recorded_fen = match (ending, self.record) {
@@ -136,7 +141,7 @@ impl Page<'_> {
 }
 
 /// Where a recorded payment is.
-pub(super) fn ending(record: &Record) -> Ending {
+pub fn ending(record: &Record) -> Ending {
     let open = match record.state {
         State::Accepted | State::Pending | State::Reversing => true,
         State::Paid => record.till_reversal == TillReversal::Asked,
@@ -150,6 +155,47 @@ pub(super) fn ending(record: &Record) -> Ending {
         State::Paid => Ending::Paid,
         State::Failed => Ending::Failed,
         State::Accepted | State::Pending | State::Reversing | State::Reversed => Ending::Reversed,
+    }
+}
+
+/// The switch's book: every record, by merchant and number.
+pub type Records = HashMap<(MerchantId, String), Record>;
+
+/// Why the switch's book cannot be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// Its file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its file cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
+/// Reads every record in the file at `store`; a switch may be at work on it.
+///
+/// # Errors
+///
+/// [`ReadError`].
+pub fn records(store: &Path, seal_key: &SealKey) -> Result<Records, ReadError> {
+    let mut reader = SqliteReader::open(store, seal_key)?;
+    let mut records = Records::new();
+    let mut filter = Filter::default();
+    loop {
+        let page = reader.list(&filter)?;
+        if let Some(damaged) = page.damaged.into_iter().next() {
+            return Err(damaged.into());
+        }
+        for record in page.records {
+            records.insert((record.key.merchant, record.key.number.to_string()), record);
+        }
+        match page.next {
+            Some(next) => filter.after = Some(next),
+            None => return Ok(records),
+        }
     }
 }
 

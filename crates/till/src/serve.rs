@@ -1,17 +1,17 @@
 //! One till serving one customer, by the wallet's own rules: ask every 5 s until the outcome is definite.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gateway::clock::Clock;
 use protocol::wechat_v2::field;
 use signer::Kind;
 use simulator::Code;
+use simulator::http::unix_ms;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, Merchant};
-use super::notebook::{Call, Notebook, Word};
-use super::tally::Tally;
+use crate::client::{Client, Merchant};
+use crate::notebook::{Call, Notebook, Word};
+use crate::tally::Tally;
 
 /// From one question to the next. Source: wechatpay-v2 §4.3.
 const POLL_MS: u64 = 5_000;
@@ -24,7 +24,7 @@ const REPEATS_MAX: u32 = 10;
 
 /// How a till behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Habit {
+pub enum Habit {
     /// Asks until it knows.
     Patient,
     /// Reverses what is not decided after 20 s.
@@ -39,42 +39,53 @@ pub(super) enum Habit {
 
 /// One payment as the till makes it.
 #[derive(Clone)]
-pub(super) struct Sale {
+pub struct Sale {
     /// Which of the merchants, as an index.
-    pub(super) merchant: usize,
+    pub merchant: usize,
     /// The merchant's number.
-    pub(super) number: String,
-    pub(super) amount_fen: u64,
-    pub(super) code: Code,
-    pub(super) habit: Habit,
+    pub number: String,
+    /// What it charges.
+    pub amount_fen: u64,
+    /// The customer's payment code.
+    pub code: Code,
+    /// How its till behaves.
+    pub habit: Habit,
     /// How it signs.
-    pub(super) kind: Kind,
+    pub kind: Kind,
 }
 
 /// What every till needs.
-pub(super) struct Shop {
-    pub(super) client: Client,
-    pub(super) merchants: Vec<Merchant>,
-    pub(super) speed: u64,
-    /// When tills stop asking.
-    pub(super) until: Instant,
-    pub(super) tally: Tally,
+pub struct Shop {
+    /// Connections to the switch.
+    pub client: Client,
+    /// Who is paid.
+    pub merchants: Vec<Merchant>,
+    /// Divides every pause of the tills.
+    pub speed: u64,
+    /// When tills stop asking; until it is set they go on.
+    pub until: OnceLock<Instant>,
+    /// How it goes.
+    pub tally: Tally,
 }
 
 /// A till, its customer, its notebook.
-pub(super) struct Till {
+pub struct Till {
     shop: Arc<Shop>,
-    pub(super) sale: Sale,
-    pub(super) notebook: Notebook,
+    /// The payment.
+    pub sale: Sale,
+    /// What it was told.
+    pub notebook: Notebook,
 }
 
 impl Till {
-    pub(super) fn new(shop: Arc<Shop>, sale: Sale) -> Self {
+    /// A till that has not begun yet.
+    #[must_use]
+    pub fn new(shop: Arc<Shop>, sale: Sale) -> Self {
         Self { shop, sale, notebook: Notebook::default() }
     }
 
     /// Serves the customer until the outcome is definite, or tills stop asking.
-    pub(super) async fn serve(&mut self) {
+    pub async fn serve(&mut self) {
         let shop = Arc::clone(&self.shop);
         shop.tally.began();
         match self.sale.habit {
@@ -104,7 +115,7 @@ impl Till {
     }
 
     /// Asks once more at the end of the day: what was told must still be so.
-    pub(super) async fn close_the_day(&mut self) {
+    pub async fn close_the_day(&mut self) {
         if self.notebook.told() != Word::NotTaken {
             self.query().await;
         }
@@ -115,7 +126,7 @@ impl Till {
         let began = Instant::now();
         let mut word = self.pay().await;
         let mut repeats = 0;
-        while !word.is_definite() && Instant::now() < self.shop.until {
+        while !word.is_definite() && !self.shop.is_over() {
             if give_up.is_some_and(|after| began.elapsed() >= after) {
                 self.reverse_until_done().await;
                 return;
@@ -137,7 +148,7 @@ impl Till {
 
     async fn reverse_until_done(&mut self) {
         self.notebook.reversal_asked = true;
-        while self.reverse().await != Word::Reversed && Instant::now() < self.shop.until {
+        while self.reverse().await != Word::Reversed && !self.shop.is_over() {
             sleep(self.shop.pace(REVERSE_AGAIN_MS)).await;
         }
     }
@@ -160,11 +171,16 @@ impl Till {
     async fn ask(&mut self, call: Call, path: &'static str, fields: &[(&str, &str)]) -> Word {
         let Some(merchant) = self.shop.merchants.get(self.sale.merchant) else { return Word::Nothing };
         let answer = self.shop.client.ask(merchant, path, self.sale.kind, fields).await;
-        self.notebook.note(Clock::wall().0, call, self.sale.amount_fen, answer)
+        self.notebook.note(unix_ms(), call, self.sale.amount_fen, answer)
     }
 }
 
 impl Shop {
+    /// Whether tills have stopped asking.
+    fn is_over(&self) -> bool {
+        self.until.get().is_some_and(|until| Instant::now() >= *until)
+    }
+
     /// So many milliseconds at this speed.
     fn pace(&self, ms: u64) -> Duration {
         Duration::from_millis(ms / self.speed.max(1))

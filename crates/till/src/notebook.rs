@@ -1,10 +1,10 @@
 //! What one till was told about one payment, in the order in which it was told.
 
-use super::client::{Answer, NoAnswer};
+use crate::client::{Answer, NoAnswer};
 
 /// What a till may conclude from an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     /// The payment is open: ask again.
     Open,
     /// Paid, this many fen.
@@ -23,12 +23,12 @@ pub(super) enum Word {
 
 impl Word {
     /// Whether the till need not ask any more.
-    pub(super) const fn is_definite(self) -> bool {
+    pub const fn is_definite(self) -> bool {
         matches!(self, Self::Paid(_) | Self::NotPaid | Self::Reversed)
     }
 
     /// As the report has it.
-    pub(super) fn text(self) -> String {
+    pub fn text(self) -> String {
         match self {
             Self::Open => "open".to_owned(),
             Self::Paid(fen) => format!("paid {fen} fen"),
@@ -43,44 +43,46 @@ impl Word {
 
 /// What a till asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub enum Call {
+    /// `/pay/micropay`.
     Pay,
+    /// `/pay/orderquery`.
     Query,
+    /// `/secapi/pay/reverse`.
     Reverse,
 }
 
-/// One answer.
+/// One answer, and how often it came again without another in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Note {
+pub struct Note {
     /// When it came, Unix milliseconds.
-    pub(super) at_ms: i64,
+    pub at_ms: i64,
+    /// When it came last.
+    pub last_at_ms: i64,
+    /// How often it came in a row.
+    pub times: u32,
     /// What was asked.
-    pub(super) call: Call,
+    pub call: Call,
     /// What it means.
-    pub(super) word: Word,
+    pub word: Word,
     /// The wire's own words.
-    pub(super) wire: String,
+    pub wire: String,
 }
 
 /// The notes about one payment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Notebook {
-    pub(super) notes: Vec<Note>,
+pub struct Notebook {
+    /// In the order in which they were heard.
+    pub notes: Vec<Note>,
     /// Whether the till ever asked for a reversal.
-    pub(super) reversal_asked: bool,
+    pub reversal_asked: bool,
     /// Answers that were lost, unsigned or wrongly signed.
-    pub(super) unusable: u32,
+    pub unusable: u32,
 }
 
 impl Notebook {
     /// Writes an answer down and says what it means. `asked_fen` is what the till charged.
-    pub(super) fn note(
-        &mut self,
-        at_ms: i64,
-        call: Call,
-        asked_fen: u64,
-        answer: Result<Answer, NoAnswer>,
-    ) -> Word {
+    pub fn note(&mut self, at_ms: i64, call: Call, asked_fen: u64, answer: Result<Answer, NoAnswer>) -> Word {
         let (word, wire) = match answer {
             Ok(answer) => (word(call, asked_fen, &answer), wire(&answer)),
             Err(why) => {
@@ -88,12 +90,18 @@ impl Notebook {
                 (Word::Nothing, format!("{why:?}"))
             }
         };
-        self.notes.push(Note { at_ms, call, word, wire });
+        match self.notes.last_mut() {
+            Some(last) if last.call == call && last.word == word && last.wire == wire => {
+                last.last_at_ms = at_ms;
+                last.times = last.times.saturating_add(1);
+            }
+            Some(_) | None => self.notes.push(Note { at_ms, last_at_ms: at_ms, times: 1, call, word, wire }),
+        }
         word
     }
 
     /// What the till goes by: the last thing it was told that means something.
-    pub(super) fn told(&self) -> Word {
+    pub fn told(&self) -> Word {
         let last =
             |wanted: fn(Word) -> bool| self.notes.iter().rev().map(|note| note.word).find(|w| wanted(*w));
         last(Word::is_definite)
@@ -103,30 +111,33 @@ impl Notebook {
     }
 
     /// When the till first had this outcome in hand.
-    pub(super) fn told_at_ms(&self, wanted: impl Fn(Word) -> bool) -> Option<i64> {
+    pub fn told_at_ms(&self, wanted: impl Fn(Word) -> bool) -> Option<i64> {
         self.notes.iter().find(|note| wanted(note.word)).map(|note| note.at_ms)
     }
 
     /// The first two notes that contradict each other. Paid may become reversed, if the till asked for that;
-    /// nothing else that is definite may change.
-    pub(super) fn contradiction(&self) -> Option<(&Note, &Note)> {
+    /// nothing else that is definite may change; and what was accepted exists from then on (INV-13).
+    pub fn contradiction(&self) -> Option<(&Note, &Note)> {
         let mut before: Option<&Note> = None;
         for note in &self.notes {
             if let Some(before) = before {
                 let fits = match note.word {
-                    Word::Paid(_) => before.word == note.word,
+                    Word::Absent => false,
+                    // A repeat may be refused while the payment goes on.
+                    Word::Open | Word::NotTaken if before.word == Word::Open => true,
+                    Word::Paid(_) => matches!(before.word, Word::Open) || before.word == note.word,
                     Word::NotPaid | Word::Reversed => {
                         !matches!(before.word, Word::Paid(_))
                             || (note.word == Word::Reversed && self.reversal_asked)
                     }
-                    Word::Open | Word::Absent | Word::NotTaken => false,
+                    Word::Open | Word::NotTaken => false,
                     Word::Nothing => true,
                 };
                 if !fits {
                     return Some((before, note));
                 }
             }
-            if note.word.is_definite() {
+            if note.word.is_definite() || (note.word == Word::Open && before.is_none()) {
                 before = Some(note);
             }
         }
@@ -139,7 +150,9 @@ fn word(call: Call, asked_fen: u64, answer: &Answer) -> Word {
     match (call, answer.success) {
         (Call::Pay, true) => Word::Paid(answer.total_fee.unwrap_or(0)),
         (Call::Pay, false) => match answer.err_code.as_str() {
-            "USERPAYING" | "SYSTEMERROR" | "BANKERROR" => Word::Open,
+            "USERPAYING" => Word::Open,
+            // The outcome is unknown, and so is whether there will be a payment at all.
+            "SYSTEMERROR" | "BANKERROR" => Word::Nothing,
             "ORDERPAID" => Word::Paid(asked_fen),
             "FREQUENCY_LIMITED" => Word::NotTaken,
             _ => Word::NotPaid,
@@ -219,6 +232,8 @@ mod tests {
             ("error paid", false, true),
             ("revoked paid", true, true),
             ("paid ORDERNOTEXIST", false, true),
+            ("ORDERNOTEXIST open open paid", false, false),
+            ("open lost ORDERNOTEXIST", false, true),
         ] {
             assert_eq!(book(story, asked).contradiction().is_some(), contradicts, "{story}");
         }
@@ -228,7 +243,7 @@ mod tests {
     fn the_first_answer_is_read_as_a_till_reads_it() {
         for (code, word) in [
             ("USERPAYING", Word::Open),
-            ("SYSTEMERROR", Word::Open),
+            ("SYSTEMERROR", Word::Nothing),
             ("ORDERPAID", Word::Paid(1288)),
             ("ORDERREVERSED", Word::NotPaid),
             ("FREQUENCY_LIMITED", Word::NotTaken),

@@ -5,8 +5,8 @@ use state_machine::record::{Claim, Record, State, TillReversal};
 use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Tick, UnixMs};
 
 use super::{Ending, Fault, Page};
-use crate::demo::client::Answer;
-use crate::demo::notebook::{Call, Notebook};
+use crate::client::Answer;
+use crate::notebook::{Call, Notebook};
 
 const ASKED: u64 = 1288;
 

@@ -23,24 +23,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer that was read and whose signature is right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub struct Answer {
     /// Whether `result_code` is SUCCESS.
-    pub(super) success: bool,
+    pub success: bool,
     /// `err_code`.
-    pub(super) err_code: String,
+    pub err_code: String,
     /// `err_code_des`.
-    pub(super) err_code_des: String,
+    pub err_code_des: String,
     /// `trade_state`.
-    pub(super) trade_state: String,
+    pub trade_state: String,
     /// `total_fee`, if there is one.
-    pub(super) total_fee: Option<u64>,
+    pub total_fee: Option<u64>,
     /// `recall`.
-    pub(super) recall: String,
+    pub recall: String,
 }
 
 /// Why a till has nothing to go by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoAnswer {
+pub enum NoAnswer {
     /// No whole answer came.
     Lost,
     /// `return_code` FAIL, which has no signature.
@@ -50,13 +50,15 @@ pub(super) enum NoAnswer {
 }
 
 /// A merchant's software: its identity and its key.
-pub(super) struct Merchant {
-    pub(super) identity: TestMerchant,
-    pub(super) key: Key,
+pub struct Merchant {
+    /// How it names itself.
+    pub identity: TestMerchant,
+    /// What it signs with.
+    pub key: Key,
 }
 
 /// Connections to the switch.
-pub(super) struct Client {
+pub struct Client {
     address: SocketAddr,
     idle: Mutex<Vec<Connection>>,
 }
@@ -74,12 +76,18 @@ impl Drop for Connection {
 }
 
 impl Client {
-    pub(super) const fn new(address: SocketAddr) -> Self {
+    /// Tills that connect to `address`.
+    #[must_use]
+    pub const fn new(address: SocketAddr) -> Self {
         Self { address, idle: Mutex::new(Vec::new()) }
     }
 
     /// Signs `fields`, posts them, and reads the answer.
-    pub(super) async fn ask(
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`]: then nothing is known but that something was asked.
+    pub async fn ask(
         &self,
         merchant: &Merchant,
         path: &'static str,
@@ -101,7 +109,7 @@ impl Client {
     }
 
     /// Posts `fields` on a connection of its own and hangs up after `patience`: whatever the answer is, it is lost.
-    pub(super) async fn ask_and_hang_up(
+    pub async fn ask_and_hang_up(
         &self,
         merchant: &Merchant,
         path: &'static str,
