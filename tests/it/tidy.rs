@@ -16,6 +16,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state-machine", &["protocol", "timer-wheel"]),
     ("store", &["state-machine", "protocol"]),
     ("simulator", &["protocol", "signer", "state-machine", "timer-wheel", "store"]),
+    ("covers", &[]),
+    ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),
     ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store"]),
     ("covers", &[]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
