@@ -9,12 +9,13 @@ const PURE: &[&str] = &["protocol", "signer", "timer-wheel", "state-machine"];
 
 /// Which of our crates each may use.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("protocol", &[]),
+    ("planted", &[]),
+    ("protocol", &["planted"]),
     ("signer", &[]),
     ("timer-wheel", &[]),
     ("state-table", &[]),
-    ("state-machine", &["protocol", "timer-wheel"]),
-    ("store", &["state-machine", "protocol"]),
+    ("state-machine", &["protocol", "timer-wheel", "planted"]),
+    ("store", &["state-machine", "protocol", "planted"]),
     ("simulator", &["protocol", "signer", "state-machine", "timer-wheel", "store"]),
     ("covers", &[]),
     ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),

@@ -8,6 +8,7 @@
 //! Table A is in `pay`, table B in `query`, what a payment decides and how it is reversed in `decide`, and
 //! where it stands after a restart in `recover`.
 
+use planted::planted;
 use protocol::Fen;
 use protocol::fact::{Paid, Row};
 use timer_wheel::Tick;
@@ -218,6 +219,7 @@ impl Payment {
             Stage::Held { at, .. } | Stage::Looking { at, .. } => (Call::Query, *at, Urgency::Asks),
             Stage::Reversing(reversal) => match reversal.next() {
                 // Whatever the loop was told when it began: T0 may have turned out to be later.
+                (call, at) if planted!(GuardIgnored) => (call, at, Urgency::Decides),
                 (Call::Reverse, at) => (Call::Reverse, at.max(self.guard(policy)), Urgency::Decides),
                 (call, at) => (call, at, Urgency::Decides),
             },
@@ -228,9 +230,10 @@ impl Payment {
 
     /// When something happens whether or not an answer or room comes before: see [`Payment::on_due`].
     #[must_use]
-    pub const fn expires_at(&self, policy: &Policy) -> Option<Tick> {
+    pub fn expires_at(&self, policy: &Policy) -> Option<Tick> {
         match &self.stage {
             Stage::Confirming { until, .. } => Some(*until),
+            Stage::Waiting { .. } if planted!(GapBeforeReversal) => Some(self.deadline),
             Stage::Contested { .. } => Some(self.deadline),
             Stage::Reversing(reversal) => reversal.alarm_at(policy),
             Stage::Waiting { .. }
@@ -296,6 +299,9 @@ impl Payment {
             Stage::Contested { .. } if now.tick >= self.deadline => {
                 self.hold(Held::NumberTaken, now, policy, effects);
             }
+            Stage::Waiting { .. } if planted!(GapBeforeReversal) && now.tick >= self.deadline => {
+                self.reverse(Cause::Deadline, now, policy, effects);
+            }
             Stage::Reversing(reversal) => effects.alarms.extend(reversal.alarms(&context)),
             Stage::Confirming { .. }
             | Stage::Contested { .. }
@@ -322,7 +328,7 @@ impl Payment {
     fn is_same_money(&self, paid: &Paid, policy: &Policy) -> bool {
         let earliest_s = self.earliest_s(policy.ours_skew_ms.max(EARLIER_MS));
         paid.merchant_matches
-            && Some(paid.amount) == self.record.amount
+            && (Some(paid.amount) == self.record.amount || planted!(AmountNotCompared))
             && paid.time_end_s.is_none_or(|end| end >= earliest_s)
     }
 

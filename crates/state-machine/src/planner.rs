@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use planted::planted;
 use timer_wheel::Tick;
 
 use crate::key::ProviderId;
@@ -82,6 +83,9 @@ impl Budget {
 
     /// How many more calls may go out at `now`.
     fn room(&mut self, now: Tick) -> u32 {
+        if planted!(BudgetIgnored) {
+            return self.limit;
+        }
         let quiet = now.ms_since(self.changed) / WINDOW_MS;
         if self.limit < self.limit_max && quiet > 0 {
             // A twentieth more for each window without complaint.
@@ -289,6 +293,9 @@ impl Planner {
                 return Some((next.order, next.call));
             }
             if query.room(now) == 0 {
+                if planted!(Starved) {
+                    deciding.clear();
+                }
                 continue;
             }
             let decides = first_wanted(deciding);

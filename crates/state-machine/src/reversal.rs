@@ -4,6 +4,7 @@
 //! finished repair refund; never by the reversal's own SUCCESS. The same loop serves an order that gave up
 //! and a PAID order whose merchant wants it reversed. Source: wechatpay-v2 §4.5 C, D.
 
+use planted::planted;
 use protocol::fact::{PayFact, QueryFact, RefundFact, RefundStatus, RefundsFact, ReverseFact, Row};
 use timer_wheel::Tick;
 
@@ -89,7 +90,8 @@ impl Reversal {
     /// Starts the loop; the first reversal keeps the guard of 15 s after the pay request (INV-08).
     #[must_use]
     pub fn new(context: &Context<'_>) -> Self {
-        let guard = context.left_at.saturating_add(context.policy.reversal_guard_ms);
+        let guard_ms = if planted!(GuardIgnored) { 0 } else { context.policy.reversal_guard_ms };
+        let guard = context.left_at.saturating_add(guard_ms);
         Self {
             turn: Turn::Reverse,
             at: guard.max(context.now),
@@ -192,6 +194,9 @@ impl Reversal {
             self.refused = 0;
         }
         match fact {
+            ReverseFact::Done if planted!(ReversalOwnProof) => Progress::Proven(Row::C1),
+            ReverseFact::CallAgain if planted!(RecallIgnored) => Progress::Proven(Row::C1),
+            ReverseFact::Absent if planted!(AbsentAtOnce) => Progress::Proven(Row::C9),
             // C1, C9: what it did is for a query to show.
             ReverseFact::Done | ReverseFact::Absent => {
                 self.answered = true;
@@ -288,6 +293,9 @@ impl Reversal {
 
     /// Reverses again after the pause; asks again instead where reversing is over.
     fn again(&mut self, context: &Context<'_>) -> Progress {
+        if planted!(ReversalGivesUp) && self.attempts >= 3 {
+            return self.then(Turn::Reverse, Tick::MAX);
+        }
         if self.expired || self.holding {
             let at = self.slow_pause(context);
             return self.then(Turn::Query, at);

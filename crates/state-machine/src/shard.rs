@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use planted::planted;
 use protocol::fact::RefundFact;
 use timer_wheel::{Handle, Tick, Wheel};
 
@@ -14,7 +15,7 @@ use crate::key::{BootId, MerchantId, Now, OrderKey, ProviderId};
 use crate::payment::{Effects, Next, Payment};
 use crate::planner::{Planner, Quota, Urgency};
 use crate::policy::Policy;
-use crate::record::Record;
+use crate::record::{Record, State};
 
 mod admission;
 mod commit;
@@ -126,11 +127,17 @@ impl Shard {
     /// orders are taken even over `orders_max`, since what was accepted is finished.
     pub fn recover(&mut self, record: Record, now: Now) {
         let key = record.key;
+        if planted!(ReversingNotRecovered) && record.state == State::Reversing {
+            return;
+        }
         let payment = Payment::recover(record, now, self.config.boot, &self.config.policy);
         let order = self.insert(key, payment);
         if let Some(entry) = self.orders.get_mut(order) {
             entry.durable = Some(Arc::clone(&entry.latest));
             self.released.push_back(Action::Publish { order, record: Arc::clone(&entry.latest) });
+        }
+        if planted!(PayResent) {
+            self.resend_pay(order, now);
         }
         self.schedule(order, now.tick);
     }
@@ -296,6 +303,9 @@ impl Shard {
             entry.latest = Arc::new(entry.payment.record().clone());
             entry.undurable = entry.undurable.saturating_add(1);
             self.gathering.records.push((order, Arc::clone(&entry.latest)));
+            if planted!(ShownBeforeDurable) {
+                self.released.push_back(Action::Publish { order, record: Arc::clone(&entry.latest) });
+            }
         }
         let key = entry.latest.key;
         let decided = entry.latest.state != before && entry.latest.is_definite();
@@ -339,7 +349,7 @@ impl Shard {
         }
         let mut at = entry.payment.expires_at(&policy);
         let mut wake = |tick: Tick| at = Some(at.map_or(tick, |earlier| earlier.min(tick)));
-        if entry.under_way.is_some() || entry.undurable > 0 {
+        if entry.under_way.is_some() || (entry.undurable > 0 && !planted!(ReversedBeforeDurable)) {
             // Its answer, or its record, comes first: whatever was queued is queued again then.
             entry.queued = None;
             entry.timer = at.map(|tick| self.wheel.insert(tick, order));
@@ -368,6 +378,7 @@ impl Shard {
                     wake(deadline);
                 }
             }
+            Next::Call { call: Call::Query, .. } if planted!(TimerDropped) => entry.queued = None,
             Next::Call { at: due, .. } => {
                 entry.queued = None;
                 wake(due);
@@ -417,7 +428,9 @@ impl Shard {
             record: Arc::clone(&entry.latest),
             other_host: entry.payment.prefers_other_host(),
         };
-        self.released.push_back(action);
+        if call != Call::Reverse || !planted!(ReversalNeverSent) {
+            self.released.push_back(action);
+        }
         self.schedule(order, now);
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: the gateway turns these into XML or JSON. Source: DESIGN §4.
 
+use planted::planted;
 use protocol::fact::{Paid, Row};
 
 use crate::record::{Cause, Record, State, TillReversal};
@@ -106,6 +107,7 @@ pub fn pay(record: &Record, said: Said) -> PayAnswer<'_> {
     let fresh = matches!(said, Said::Fresh | Said::Watched);
     let reversed = matches!(record.till_reversal, TillReversal::Done);
     match record.state {
+        State::Accepted | State::Pending if planted!(OpenAsFailed) => PayAnswer::Fail(failure(record)),
         State::Accepted | State::Pending => PayAnswer::Fail(Fail::new("USERPAYING", open_text(record))),
         State::Paid if reversed => PayAnswer::Fail(Fail::new("ORDERREVERSED", TEXT_REVERSED)),
         State::Paid => match &record.paid {
@@ -181,12 +183,13 @@ pub fn query(record: &Record) -> QueryAnswer<'_> {
 
 /// The answer to a reversal.
 #[must_use]
-pub const fn reverse(record: &Record, said: Said) -> ReverseAnswer {
+pub fn reverse(record: &Record, said: Said) -> ReverseAnswer {
     if matches!(said, Said::TooOld) {
         return ReverseAnswer::TooOld;
     }
     match record.state {
         State::Failed | State::Reversed => ReverseAnswer::Done,
+        State::Reversing if planted!(ReversalToldDone) => ReverseAnswer::Done,
         State::Paid => match record.till_reversal {
             TillReversal::Done => ReverseAnswer::Done,
             TillReversal::None | TillReversal::Asked => ReverseAnswer::CallAgain,
@@ -197,7 +200,7 @@ pub const fn reverse(record: &Record, said: Said) -> ReverseAnswer {
 
 /// Whether a reversal need not be waited for any more.
 #[must_use]
-pub const fn reversal_is_over(record: &Record) -> bool {
+pub fn reversal_is_over(record: &Record) -> bool {
     matches!(reverse(record, Said::Reversal), ReverseAnswer::Done)
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use planted::planted;
 use protocol::TransactionId;
 use state_machine::shard::Outcome;
 use state_machine::{MerchantId, OrderKey, Record};
@@ -110,7 +111,7 @@ impl CrashStore {
                     && found.accepted_at == offered.accepted_at
             }
         };
-        if applies {
+        if applies || planted!(LastWriteWins) {
             return None;
         }
         let shown = match found {
@@ -130,7 +131,7 @@ impl Store for CrashStore {
         if let Some(error) = self.faults.pop_front() {
             return Err(error);
         }
-        if self.fence != self.fence_newest {
+        if self.fence != self.fence_newest && !planted!(FenceIgnored) {
             return Err(CommitError::Fenced { ours: Fence(self.fence), newer: Fence(self.fence_newest) });
         }
         let mut applied = Vec::new();

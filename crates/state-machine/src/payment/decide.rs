@@ -2,6 +2,7 @@
 //!
 //! Each decision changes the record once; the shard's conditional write makes it the only one (INV-07).
 
+use planted::planted;
 use protocol::fact::{Paid, RefundFact, ReverseFact, Row};
 
 use super::{Effects, Payment, Stage};
@@ -114,6 +115,9 @@ impl Payment {
         self.record.refusal = None;
         self.decide(State::Paid, cause, now, effects);
         self.stage = Stage::Settled;
+        if planted!(PaidReversed) {
+            self.start_reversal(now, policy);
+        }
         if self.record.till_reversal == TillReversal::Asked {
             if self.record.refunded_fen > 0 {
                 self.record.till_reversal = TillReversal::None; // What is partly refunded is not reversed.

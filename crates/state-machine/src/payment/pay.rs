@@ -1,5 +1,6 @@
 //! Table A: what the answer to the pay request does.
 
+use planted::planted;
 use protocol::fact::{PayFact, Row};
 use timer_wheel::Tick;
 
@@ -85,6 +86,7 @@ impl Payment {
     fn on_answered(&mut self, row: Row, fact: PayFact, now: Now, policy: &Policy, effects: &mut Effects) {
         match fact {
             PayFact::Unsent => self.fail(Cause::Row(row), now, effects),
+            _ if believed(row) => self.fail(Cause::Row(row), now, effects),
             // A2, A4, A5, A8, A10, A16, A17. Another amount would decide nothing either (A5).
             PayFact::Unclear => {}
             PayFact::RefusedUnsigned => {
@@ -92,7 +94,7 @@ impl Payment {
                 self.deadline = self.guard(policy);
                 effects.alarms.push(Alarm::UnsignedRefusal);
             }
-            PayFact::Paid(paid) if Some(paid.amount) == self.record.amount => {
+            PayFact::Paid(paid) if Some(paid.amount) == self.record.amount || planted!(AmountNotCompared) => {
                 self.pay(paid, Cause::Row(row), now, policy, effects);
             }
             PayFact::Paid(_) => {}
@@ -101,6 +103,9 @@ impl Payment {
                 self.record.refusal = Some(Box::new(refusal));
                 let until = now.tick.saturating_add(policy.confirm_ms);
                 self.stage = Stage::Confirming { row, until, asked: self.queries };
+            }
+            PayFact::NumberTaken { .. } if planted!(OrderPaidReversed) => {
+                self.reverse(Cause::Deadline, now, policy, effects);
             }
             PayFact::NumberTaken { .. } => self.stage = Stage::Contested { row, unpaid: 0 },
             PayFact::RefusedOutright(refusal) => {
@@ -112,4 +117,17 @@ impl Payment {
             }
         }
     }
+}
+
+/// Whether a row that decides nothing is believed all the same: never, but for what is planted.
+fn believed(row: Row) -> bool {
+    [
+        (Row::A2, planted!(TimeoutAsFailed)),
+        (Row::A3, planted!(UnsignedBelieved)),
+        (Row::A4, planted!(UnsignedBelieved)),
+        (Row::A7, planted!(PasswordAsRefusal)),
+        (Row::A8, planted!(SystemErrorAsRefusal)),
+        (Row::A17, planted!(UnknownCodeAsRefusal)),
+    ]
+    .contains(&(row, true))
 }

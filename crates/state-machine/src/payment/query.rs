@@ -1,5 +1,6 @@
 //! Table B: what the answers to queries do, and to refund queries where a query said REFUND.
 
+use planted::planted;
 use protocol::fact::{Paid, QueryFact, RefundsFact, Row};
 
 use super::{Effects, Payment, Stage};
@@ -58,6 +59,18 @@ impl Payment {
         let late = self.asked_at.is_some_and(|asked| asked >= self.guard(policy));
         let Stage::Waiting { suspect, absent } = &mut self.stage else { return };
         let shown = match fact {
+            QueryFact::Unclear if planted!(OneFailedQueryEnds) => {
+                return self.reverse(Cause::Deadline, now, policy, effects);
+            }
+            QueryFact::NotFound if planted!(NotFoundAsFailed) => {
+                return self.fail(Cause::Row(Row::B2), now, effects);
+            }
+            QueryFact::PayError if planted!(PayErrorAsFailed) => {
+                return self.fail(Cause::Row(row), now, effects);
+            }
+            QueryFact::Returned(_) if planted!(PartAsWhole) => {
+                return self.fail(Cause::Row(row), now, effects);
+            }
             QueryFact::Paid(paid) => return self.pay_if_ours(paid, row, now, policy, effects),
             QueryFact::Returned(paid) => return self.weigh_if_ours(paid, now, policy, effects),
             QueryFact::PayError => return self.reverse(Cause::Row(Row::B7), now, policy, effects),
@@ -79,6 +92,9 @@ impl Payment {
             }
             QueryFact::Unclear => false,
         };
+        if shown && planted!(PollsForEver) {
+            self.deadline = now.tick.saturating_add(policy.give_up_ms);
+        }
         if shown && let Stage::Waiting { suspect, absent } = &mut self.stage {
             *absent = 0;
             if std::mem::take(suspect) {
@@ -140,7 +156,7 @@ impl Payment {
     ) {
         let late = self.asked_at.is_some_and(|asked| asked >= self.guard(policy));
         let unpaid = match fact {
-            QueryFact::Paid(paid) if self.is_ours(&paid, policy) => {
+            QueryFact::Paid(paid) if self.is_ours(&paid, policy) || planted!(ForeignMoneyTaken) => {
                 return self.pay(paid, Cause::Row(Row::B4), now, policy, effects);
             }
             QueryFact::Paid(_) | QueryFact::Returned(_) => {
@@ -238,6 +254,9 @@ impl Payment {
         let others = self.record.claim != Claim::Ours
             || matches!(self.record.cause, Some(Cause::Row(Row::A1 | Row::A12 | Row::A13 | Row::A14)));
         match fact {
+            QueryFact::Paid(_) | QueryFact::Returned(_) if planted!(LateSuccessDropped) => {
+                self.stop_looking(effects);
+            }
             // The money may belong to an earlier order: the operator's.
             QueryFact::Paid(_) | QueryFact::Returned(_) if others => {
                 effects.alarms.push(Alarm::LateSuccess);

@@ -4,6 +4,7 @@
 //! deadline. What the process knew beyond the record is gone, so its clocks are taken at their safest.
 //! Source: wechatpay-v2 §4.5 (T0), §4.6 no. 1; DESIGN §1, clock.
 
+use planted::planted;
 use protocol::fact::Row;
 use timer_wheel::Tick;
 
@@ -20,6 +21,9 @@ impl Payment {
         let same_boot = record.boot == boot;
         // Once the moment is lost, the request can have left as late as this event.
         let left_at = record.left_tick.filter(|_| same_boot).unwrap_or(now.tick).min(now.tick);
+        let age_ms = now.wall.0.saturating_sub(record.accepted_at.0);
+        let by_wall = now.tick.saturating_sub(u64::try_from(age_ms).unwrap_or(0));
+        let left_at = if planted!(WallClockAtRestart) { by_wall } else { left_at };
         let deadline = Self::recovered_deadline(&record, left_at, same_boot, now, policy);
         let asked_from = record.accepted_tick.saturating_add(policy.first_query_ms);
         let ask_from = if same_boot { asked_from.max(now.tick) } else { now.tick };
@@ -48,6 +52,9 @@ impl Payment {
         now: Now,
         policy: &Policy,
     ) -> Tick {
+        if planted!(DeadlineLost) {
+            return Tick::MAX;
+        }
         let usual = left_at.saturating_add(policy.give_up_ms);
         let guard = now.tick.saturating_add(policy.reversal_guard_ms);
         if record.claim != Claim::Ours {

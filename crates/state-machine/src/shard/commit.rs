@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use planted::planted;
 use protocol::fact::{PayFact, Row};
 
 use super::requests::relation;
 use super::waiters::{Asked, Waiter};
-use super::{Action, Alarm, Batch, BatchId, Fenced, OrderRef, Outcome, Said, Shard};
+use super::{Action, Alarm, Batch, BatchId, Fenced, OrderRef, Outcome, Said, Shard, Ticket};
 use crate::key::Now;
 use crate::payment::Payment;
 use crate::record::{Record, State};
@@ -75,6 +76,7 @@ impl Shard {
             }
             match outcome {
                 Outcome::Applied => self.applied(order, record, now),
+                Outcome::Conflict(_) if planted!(ConflictIgnored) => self.applied(order, record, now),
                 Outcome::Conflict(current) if record.version == 1 => {
                     let payment = Payment::recover(*current, now, self.config.boot, &self.config.policy);
                     self.replace(order, payment, now);
@@ -125,6 +127,14 @@ impl Shard {
         self.schedule(order, now.tick);
     }
 
+    /// Sends the pay request of an order without asking whether it may: only what is planted does so.
+    pub(super) fn resend_pay(&mut self, order: OrderRef, now: Now) {
+        let Some(entry) = self.orders.get(order) else { return };
+        let (record, ticket) = (Arc::clone(&entry.latest), entry.pay_ticket.unwrap_or(Ticket(0)));
+        let leave_by = now.tick.saturating_add(self.config.policy.leave_ms);
+        self.released.push_back(Action::SendPay { order, record, ticket, leave_by });
+    }
+
     /// The store has another record than this shard thought: what was begun for the order is dropped, and every
     /// request meets what is there.
     fn replace(&mut self, order: OrderRef, payment: Payment, now: Now) {
@@ -135,7 +145,10 @@ impl Shard {
         entry.latest = Arc::new(payment.record().clone());
         entry.payment = payment;
         entry.undurable = 0;
-        let waiters = std::mem::take(&mut entry.waiters);
+        let mut waiters = std::mem::take(&mut entry.waiters);
+        if planted!(WaitersForgotten) {
+            waiters.clear();
+        }
         let record = Arc::clone(&entry.latest);
         entry.durable = Some(Arc::clone(&record));
         if let Some(ticket) = entry.pay_ticket.take() {

@@ -1,8 +1,12 @@
 //! What tills ask for, and how it meets what is already there.
 
+use std::sync::Arc;
+
+use planted::planted;
+
 use super::waiters::{Asked, Waiter};
 use super::{Action, NotAccepted, OrderRef, PayRequest, ReverseRequest, Said, Shard, Ticket, Wait};
-use crate::key::{Now, OrderKey};
+use crate::key::{MerchantId, Now, OrderKey};
 use crate::payment::Payment;
 use crate::record::Record;
 
@@ -10,14 +14,15 @@ use crate::record::Record;
 /// no content. Source: DESIGN §4, same content.
 #[must_use]
 pub fn relation(record: &Record, digest: &[u8; 16]) -> Said {
-    if record.amount.is_none() || record.digest == *digest { Said::Repeated } else { Said::OtherContent }
+    let same = record.digest == *digest || planted!(OtherContentTaken);
+    if record.amount.is_none() || same { Said::Repeated } else { Said::OtherContent }
 }
 
 impl Shard {
     /// A till wants to be paid: a new payment, or the answer that the present state calls for (INV-16).
     pub(super) fn on_pay_request(&mut self, request: &PayRequest, now: Now) {
         let PayRequest { ticket, key, digest, wait, .. } = *request;
-        if let Some(order) = self.index.get(&key).copied() {
+        if let Some(order) = self.find(&key) {
             let said =
                 self.orders.get(order).map_or(Said::Repeated, |entry| relation(&entry.latest, &digest));
             if self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said, digest } }) {
@@ -34,6 +39,9 @@ impl Shard {
         if let Some(entry) = self.orders.get_mut(order) {
             entry.pay_ticket = Some(ticket);
         }
+        if planted!(PaidBeforeDurable) {
+            self.resend_pay(order, now);
+        }
         self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said: Said::Fresh, digest } });
     }
 
@@ -41,7 +49,7 @@ impl Shard {
     /// after all, the conflict brings it back and the request meets it then.
     pub(super) fn on_reverse_request(&mut self, request: &ReverseRequest, now: Now) {
         let ReverseRequest { ticket, key, provider } = *request;
-        if let Some(order) = self.index.get(&key).copied() {
+        if let Some(order) = self.find(&key) {
             self.reverse_existing(order, ticket, now);
             return;
         }
@@ -49,7 +57,12 @@ impl Shard {
             self.released.push_back(Action::Refuse { ticket, why });
             return;
         }
-        let order = self.insert(key, Payment::overtaken(key, provider, now, self.config.boot));
+        let payment = Payment::overtaken(key, provider, now, self.config.boot);
+        if planted!(OvertakingForgotten) {
+            let record = Arc::new(payment.record().clone());
+            return self.released.push_back(Action::Answer { ticket, record, said: Said::Reversal });
+        }
+        let order = self.insert(key, payment);
         self.record_first(order);
         self.wait(order, Waiter { ticket, asked: Asked::Reversal });
     }
@@ -62,12 +75,19 @@ impl Shard {
 
     /// A till waits for an order that exists.
     pub(super) fn on_watch(&mut self, ticket: Ticket, key: &OrderKey, wait: Wait) {
-        match self.index.get(key).copied() {
+        match self.find(key) {
             Some(order) => {
                 self.wait(order, Waiter { ticket, asked: Asked::Watch(wait) });
             }
             None => self.released.push_back(Action::NotHere { ticket }),
         }
+    }
+
+    /// The order of a key, if it is in memory.
+    fn find(&self, key: &OrderKey) -> Option<OrderRef> {
+        let twin = OrderKey { merchant: MerchantId(key.merchant.0 ^ 1), ..*key };
+        let others = || planted!(OtherTenantShown).then(|| self.index.get(&twin)).flatten();
+        self.index.get(key).or_else(others).copied()
     }
 
     /// Why no record can be made at the moment.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use planted::planted;
+
 use super::{Action, NotAccepted, OrderRef, Said, Shard, Ticket, Wait};
 use crate::record::{Record, State, TillReversal};
 use crate::till;
@@ -84,7 +86,10 @@ impl Shard {
     /// Answers every request that has waited enough, once everything that the order has recorded is durable.
     pub(super) fn answer_waiters(&mut self, order: OrderRef) {
         let Some(entry) = self.orders.get_mut(order) else { return };
-        let (0, Some(record)) = (entry.undurable, &entry.durable) else { return };
+        let durable = entry.durable.as_ref().filter(|_| entry.undurable == 0);
+        let Some(record) = durable.or_else(|| planted!(ToldBeforeDurable).then_some(&entry.latest)) else {
+            return;
+        };
         let released = &mut self.released;
         entry.waiters.retain(|waiter| match waiter.ready(record) {
             Some(said) => {

@@ -3,6 +3,7 @@
 //! The checksum is taken over what is stored, column by column, before anything is made of it; so a changed bit
 //! is found whatever it changes, a type included.
 
+use planted::planted;
 use protocol::fact::{self, Paid, Refusal};
 use protocol::{Fen, Fields, Text};
 use rusqlite::types::ValueRef;
@@ -164,7 +165,7 @@ pub(super) fn decode(
     let mut canonical = Vec::with_capacity(512);
     canonical_form(values, &mut canonical);
     let ValueRef::Blob(checksum) = checksum else { return Err("it has no checksum") };
-    if !sealer.checks(&canonical, checksum) {
+    if !sealer.checks(&canonical, checksum) && !planted!(ChecksumNotChecked) {
         return Err("its checksum does not match");
     }
     // From here on the row is what some version of this program wrote; what it cannot read is a newer format.

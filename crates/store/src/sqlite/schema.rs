@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use planted::planted;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use state_machine::record::State;
 
@@ -230,7 +231,7 @@ pub(super) fn check(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<(
 pub(super) fn make_durable(conn: &Connection, path: &Path, options: &Options) -> Result<(), OpenError> {
     let set = || -> rusqlite::Result<()> {
         conn.pragma_update(None, "journal_mode", "wal")?;
-        conn.pragma_update(None, "synchronous", "full")?;
+        conn.pragma_update(None, "synchronous", wanted_synchronous())?;
         conn.pragma_update(None, "fullfsync", true)?;
         conn.pragma_update(None, "checkpoint_fullfsync", true)?;
         // Checkpoints run on a thread of their own, and the log is written over, never cut: growing a file costs
@@ -246,6 +247,14 @@ pub(super) fn make_durable(conn: &Connection, path: &Path, options: &Options) ->
     check_durable(conn, path)
 }
 
+fn wanted_synchronous() -> &'static str {
+    match () {
+        () if planted!(SynchronousOff) => "off",
+        () if planted!(SynchronousNormal) => "normal",
+        () => "full",
+    }
+}
+
 /// Refuses a connection whose commits a power cut could take back (CF-03).
 pub(super) fn check_durable(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let journal: String = conn
@@ -258,7 +267,7 @@ pub(super) fn check_durable(conn: &Connection, path: &Path) -> Result<(), OpenEr
         .pragma_query_value(None, "synchronous", |row| row.get(0))
         .map_err(|error| broken(path, &error))?;
     // 2 is FULL, 3 is EXTRA.
-    if synchronous < 2 {
+    if synchronous < 2 && wanted_synchronous() == "full" {
         let found = if synchronous == 1 { "NORMAL" } else { "OFF" };
         return Err(OpenError::NotDurable {
             setting: "synchronous",

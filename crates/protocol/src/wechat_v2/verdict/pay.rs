@@ -1,5 +1,7 @@
 //! Table A: after `/pay/micropay`.
 
+use planted::planted;
+
 use super::reply::{Cause, Misfit, Outcome, Reply};
 use super::{Alarm, Exchange, Expected, Line, Signature, Verdict, is_configuration, line};
 use crate::fact::{PayFact, Row};
@@ -70,7 +72,7 @@ fn answer(reply: &Reply<'_>, expected: &Expected<'_>) -> Result<Line<PayFact>, M
 /// Row A6, or A5 if the amount is not ours.
 fn paid(reply: &Reply<'_>, expected: &Expected<'_>) -> Result<Line<PayFact>, Misfit> {
     let paid = reply.paid()?;
-    if expected.amount.is_some_and(|amount| amount != paid.amount) {
+    if expected.amount.is_some_and(|amount| amount != paid.amount) && !planted!(AmountNotCompared) {
         return Err(reply.misfit(Alarm::AmountDiffers));
     }
     Ok(line(Row::A6, PayFact::Paid(paid)))

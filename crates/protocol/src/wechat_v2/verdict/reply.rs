@@ -1,5 +1,7 @@
 //! The three layers of an answer, and the rules that hold for every operation.
 
+use planted::planted;
+
 use super::{Alarm, Exchange, Expected, Signature, check};
 use crate::amount::Fen;
 use crate::fact::{Paid, Refusal, attach_digest};
@@ -102,12 +104,13 @@ impl<'m> Reply<'m> {
             Some(_) => return Err(Misfit { err_code: err_code(&message), ..Misfit::new(Cause::Refused) }),
             None => return Err(Misfit::new(Cause::NotXml)),
         }
-        if check(&message, verify) != Signature::Valid {
+        if check(&message, verify) != Signature::Valid && !planted!(SignatureNotChecked) {
             let unsigned = Misfit::not_verified(Alarm::NotVerified);
             return Err(Misfit { err_code: err_code(&message), ..unsigned });
         }
         let reply = Self::gather(message, expected);
-        if !reply.out_trade_no.is_empty() && reply.out_trade_no != expected.out_trade_no.as_str() {
+        let other = !reply.out_trade_no.is_empty() && reply.out_trade_no != expected.out_trade_no.as_str();
+        if other && !planted!(OtherOrderTaken) {
             return Err(Misfit::not_verified(Alarm::WrongOrder));
         }
         Ok(reply)
