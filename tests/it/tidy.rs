@@ -20,7 +20,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("covers", &[]),
     ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),
     ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store"]),
-    ("covers", &[]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
     (
         "hufu",
