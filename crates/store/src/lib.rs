@@ -3,12 +3,14 @@
 //! Read in this order: [`contract`] (what every store promises), [`sqlite`] (the embedded store),
 //! [`committer`] (its thread: many batches, one commit), [`merchant`] (who may be paid), [`seal`] (how secrets
 //! and checksums are kept), [`memory`] (the simulation's store, which can lose what was not synced).
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "power-cut"), forbid(unsafe_code))]
 
 pub mod committer;
 pub mod contract;
 pub mod memory;
 pub mod merchant;
+#[cfg(feature = "power-cut")]
+pub mod power_cut;
 pub mod seal;
 pub mod sqlite;
 

@@ -81,12 +81,13 @@ fn run(inbox: &Receiver<Job>, own: &Connection, gate: &Gate, pages: u32, due_at:
     }
 }
 
-struct Moved {
+pub(super) struct Moved {
     log: u32,
     left: u32,
 }
 
-fn checkpoint(own: &Connection, gate: &Gate, left_max: u32) -> rusqlite::Result<Moved> {
+/// Moves the log; with at most `left_max` pages left of it commits are held back for the rest.
+pub(super) fn checkpoint(own: &Connection, gate: &Gate, left_max: u32) -> rusqlite::Result<Moved> {
     for _ in 0..PASSES_MAX {
         if passive(own)?.left <= left_max {
             break;

@@ -8,6 +8,7 @@ mod checkpoint;
 mod commit;
 mod error;
 mod gate;
+pub(crate) mod layer;
 mod lock;
 mod merchants;
 mod read;
@@ -27,6 +28,7 @@ use state_machine::{MerchantId, OrderKey, Record};
 use self::checkpoint::Checkpointer;
 use self::commit::Write;
 use self::gate::Gate;
+use self::layer::Layer;
 use self::lock::WriterLock;
 use self::read::Reads;
 use self::row::Scratch;
@@ -69,6 +71,7 @@ pub struct SqliteStore {
     // In the order in which they must be dropped: the checkpointer's connection before the writer's, the lock last.
     checkpointer: Option<Checkpointer>,
     conn: Connection,
+    layer: Layer,
     path: PathBuf,
     options: Options,
     sealer: Arc<Sealer>,
@@ -87,22 +90,32 @@ impl SqliteStore {
     ///
     /// [`OpenError`], in words for the operator; nothing but the fence and the lock file was written.
     pub fn open(path: &Path, key: &SealKey, options: Options) -> Result<Self, OpenError> {
-        let lock = WriterLock::take(path)?;
+        Self::open_on(Layer::Files, path, key, options)
+    }
+
+    pub(crate) fn open_on(
+        layer: Layer,
+        path: &Path,
+        key: &SealKey,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let lock = layer.lock(path)?;
         let sealer = Sealer::new(key);
-        let mut conn = schema::connect(path, &options)?;
+        let mut conn = schema::connect(&layer, path, &options)?;
         schema::create(&mut conn, path, &sealer, &options)?;
         schema::check(&conn, path, &sealer)?;
-        schema::make_durable(&conn, path, &options)?;
+        schema::make_durable(&layer, &conn, path, &options)?;
         let fence = schema::next_fence(&conn, path)?;
         let gate = Arc::new(Gate::default());
-        let own = schema::connect(path, &options)?;
-        schema::make_durable(&own, path, &options)?;
+        let own = schema::connect(&layer, path, &options)?;
+        schema::make_durable(&layer, &own, path, &options)?;
         let checkpointer =
             Checkpointer::start(&mut conn, own, Arc::clone(&gate), options.checkpoint_pages.max(1))
                 .map_err(|cause| OpenError::Broken { path: path.to_owned(), cause })?;
         Ok(Self {
             checkpointer: Some(checkpointer),
             conn,
+            layer,
             path: path.to_owned(),
             options,
             sealer: Arc::new(sealer),
@@ -120,7 +133,7 @@ impl SqliteStore {
     ///
     /// [`OpenError`].
     pub fn reader(&self) -> Result<SqliteReader, OpenError> {
-        SqliteReader::beside(&self.path, Arc::clone(&self.sealer), &self.options)
+        SqliteReader::beside(&self.layer, &self.path, Arc::clone(&self.sealer), &self.options)
     }
 
     /// The merchants of this store, to read and to change, for another thread. As long as it lives, the store
@@ -130,9 +143,15 @@ impl SqliteStore {
     ///
     /// [`OpenError`].
     pub fn merchant_book(&self) -> Result<MerchantBook, OpenError> {
-        let conn = schema::connect(&self.path, &self.options)?;
-        schema::make_durable(&conn, &self.path, &self.options)?;
+        let conn = schema::connect(&self.layer, &self.path, &self.options)?;
+        schema::make_durable(&self.layer, &conn, &self.path, &self.options)?;
         Ok(MerchantBook::new(conn, Arc::clone(&self.sealer), Arc::clone(&self.gate), Arc::clone(&self.lock)))
+    }
+
+    /// Moves the log into the database on the calling thread: the checker wants its steps in one order.
+    #[cfg(feature = "power-cut")]
+    pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
+        checkpoint::checkpoint(&self.conn, &self.gate, 0).map(drop)
     }
 
     fn reads(&self) -> Reads<'_> {

@@ -8,6 +8,7 @@ use protocol::TransactionId;
 use rusqlite::Connection;
 use state_machine::{MerchantId, OrderKey, Record};
 
+use super::layer::Layer;
 use super::read::Reads;
 use super::{Options, merchants, schema};
 use crate::contract::{Damaged, Filter, Listing, StoreError};
@@ -29,11 +30,16 @@ impl SqliteReader {
     ///
     /// [`OpenError`]; nothing was changed.
     pub fn open(path: &Path, key: &SealKey) -> Result<Self, OpenError> {
-        Self::beside(path, Arc::new(Sealer::new(key)), &Options::default())
+        Self::beside(&Layer::Files, path, Arc::new(Sealer::new(key)), &Options::default())
     }
 
-    pub(super) fn beside(path: &Path, sealer: Arc<Sealer>, options: &Options) -> Result<Self, OpenError> {
-        let conn = schema::connect_reader(path, options)?;
+    pub(super) fn beside(
+        layer: &Layer,
+        path: &Path,
+        sealer: Arc<Sealer>,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        let conn = schema::connect_reader(layer, path, options)?;
         schema::check(&conn, path, &sealer)?;
         Ok(Self { conn, sealer })
     }

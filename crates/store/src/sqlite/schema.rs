@@ -9,6 +9,7 @@ use state_machine::record::State;
 
 use super::Options;
 use super::error::OpenError;
+use super::layer::Layer;
 use crate::contract::Fence;
 use crate::seal::Sealer;
 
@@ -103,29 +104,20 @@ END;
 ";
 
 /// Opens a connection that may write. A new file is readable by its owner only.
-pub(super) fn connect(path: &Path, options: &Options) -> Result<Connection, OpenError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| OpenError::Unavailable { path: path.to_owned(), cause: error.to_string() })?;
-    }
+pub(super) fn connect(layer: &Layer, path: &Path, options: &Options) -> Result<Connection, OpenError> {
+    layer.create(path)?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|error| broken(path, &error))?;
+    let conn = layer.connect(path, flags).map_err(|error| broken(path, &error))?;
     configure(&conn, options).map_err(|error| broken(path, &error))?;
     Ok(conn)
 }
 
 /// Opens a connection that reads only.
-pub(super) fn connect_reader(path: &Path, options: &Options) -> Result<Connection, OpenError> {
+pub(super) fn connect_reader(layer: &Layer, path: &Path, options: &Options) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)
+    let conn = layer
+        .connect(path, flags)
         .map_err(|error| OpenError::Unavailable { path: path.to_owned(), cause: error.to_string() })?;
     conn.busy_timeout(options.busy_timeout.max(Duration::from_secs(1)))
         .and_then(|()| conn.pragma_update(None, "query_only", true))
@@ -228,7 +220,12 @@ pub(super) fn check(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<(
 }
 
 /// Sets what makes a commit survive a power cut, and reads it back.
-pub(super) fn make_durable(conn: &Connection, path: &Path, options: &Options) -> Result<(), OpenError> {
+pub(super) fn make_durable(
+    layer: &Layer,
+    conn: &Connection,
+    path: &Path,
+    options: &Options,
+) -> Result<(), OpenError> {
     let set = || -> rusqlite::Result<()> {
         conn.pragma_update(None, "journal_mode", "wal")?;
         conn.pragma_update(None, "synchronous", wanted_synchronous())?;
@@ -244,7 +241,8 @@ pub(super) fn make_durable(conn: &Connection, path: &Path, options: &Options) ->
         Ok(())
     };
     set().map_err(|error| broken(path, &error))?;
-    check_durable(conn, path)
+    check_durable(conn, path)?;
+    layer.spoil(conn).map_err(|error| broken(path, &error))
 }
 
 fn wanted_synchronous() -> &'static str {

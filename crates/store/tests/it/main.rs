@@ -5,5 +5,7 @@ mod contract;
 mod differential;
 mod durability;
 mod merchants;
+#[cfg(feature = "power-cut")]
+mod power_cuts;
 mod refusals;
 mod support;
