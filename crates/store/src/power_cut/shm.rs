@@ -42,18 +42,20 @@ impl Locks {
             .map(|(_, level)| *level)
             .max()
             .unwrap_or(0);
-        let (reached, free) = match to {
-            SHARED => (SHARED, others < PENDING),
-            RESERVED => (RESERVED, others < RESERVED),
-            _ if others >= RESERVED => (own, false),
-            // From shared alone nobody is kept out: the closing connection only tries.
-            _ if others >= SHARED => (if own >= RESERVED { PENDING } else { own }, false),
-            _ => (EXCLUSIVE, true),
+        let free = match to {
+            SHARED => others < PENDING,
+            RESERVED => others < RESERVED,
+            _ => others < SHARED,
         };
-        if reached > own {
-            held.insert((file, owner), reached);
+        if free {
+            held.insert((file, owner), to.min(EXCLUSIVE));
+            return Ok(());
         }
-        if free { Ok(()) } else { Err(Busy) }
+        // From shared alone nobody is kept out: the closing connection only tries.
+        if to > RESERVED && own == RESERVED && others < RESERVED {
+            held.insert((file, owner), PENDING);
+        }
+        Err(Busy)
     }
 
     pub(super) fn lower(&self, file: FileId, owner: u64, to: Level) {
