@@ -116,6 +116,10 @@ struct Rule {
 }
 
 /// The two-digit jump table: prefixes are disjoint, so that one look decides (rows 5 to 14).
+#[expect(
+    clippy::indexing_slicing,
+    reason = "worked out by the compiler, which refuses what is out of bounds"
+)]
 const RULES: [Option<Rule>; 100] = {
     const fn rule(wallet: Wallet, min: usize, max: usize, otherwise: Refused, extra: bool) -> Option<Rule> {
         Some(Rule { wallet, min, max, otherwise, extra })
@@ -182,8 +186,9 @@ pub fn classify(scanned: &str, enabled: Wallets) -> Result<Wallet, Refused> {
     if !(DIGITS_MIN..=DIGITS_MAX).contains(&code.len()) {
         return Err(Refused::InvalidInput);
     }
-    let prefix = code.bytes().take(2).fold(0, |prefix, digit| prefix * 10 + usize::from(digit - b'0'));
-    let Some(rule) = RULES[prefix].filter(|rule| !rule.extra || enabled.has(rule.wallet)) else {
+    let prefix = code.get(..2).and_then(|prefix| prefix.parse().ok());
+    let rule: Option<Rule> = prefix.and_then(|prefix: usize| *RULES.get(prefix)?);
+    let Some(rule) = rule.filter(|rule| !rule.extra || enabled.has(rule.wallet)) else {
         return Err(Refused::UnknownCode);
     };
     if !(rule.min..=rule.max).contains(&code.len()) {

@@ -57,7 +57,7 @@ impl<const N: usize> Text<N> {
     pub fn truncated(text: &str) -> Self {
         let mut end = text.len().min(N);
         while !text.is_char_boundary(end) {
-            end -= 1;
+            end = end.saturating_sub(1);
         }
         text.get(..end).and_then(|head| Self::new(head).ok()).unwrap_or(Self::EMPTY)
     }

@@ -3,6 +3,17 @@
 //! Nothing here holds a socket, a thread, a clock or a key. `fact` is what the automata of
 //! `state-machine` understand; everything else turns one channel's wire into it.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 pub mod amount;
 pub mod channel;

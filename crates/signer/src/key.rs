@@ -66,8 +66,14 @@ impl Key {
         Ok(Self::from_array(key))
     }
 
+    /// A key that is public and opens nothing: 32 times the digit 0.
+    #[must_use]
+    pub fn decoy() -> Self {
+        Self::from_array(&[b'0'; KEY_LEN])
+    }
+
     /// Takes characters that are known to be letters and digits.
-    pub(crate) fn from_array(key: &[u8; KEY_LEN]) -> Self {
+    fn from_array(key: &[u8; KEY_LEN]) -> Self {
         let mut suffix = [0; KEY_FIELD.len() + KEY_LEN];
         let (field, rest) = suffix.split_at_mut(KEY_FIELD.len());
         field.copy_from_slice(KEY_FIELD);
@@ -151,10 +157,13 @@ impl Sign {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         let mut digits = [0; SIGN_MAX];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(digest) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+            let halves = [byte >> 4, byte & 15];
+            for (to, half) in pair.iter_mut().zip(halves) {
+                // Half a byte is always a place in the table.
+                *to = DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+            }
         }
-        Self { digits, len: digest.len() * 2 }
+        Self { digits, len: digest.len().saturating_mul(2) }
     }
 
     /// The digits.

@@ -62,7 +62,7 @@ impl Decoy {
     /// A decoy; its key is public and opens nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self(KeyRing::new(Key::from_array(&[b'0'; 32]), None))
+        Self(KeyRing::new(Key::decoy(), None))
     }
 
     /// Does the work of [`KeyRing::verify`] and answers `false`, whatever is claimed.

@@ -3,6 +3,17 @@
 //! The wire is another crate's business: whoever parsed a message hands over an iterator of its decoded
 //! names and values, all of them, known or not. Source: wechatpay-v2 §2.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod canonical;
 mod key;

@@ -53,7 +53,10 @@ pub fn format_spaced(unix_s: i64) -> Option<Text<19>> {
 
 /// Digits and nothing else.
 fn number(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+    digits.iter().try_fold(0_i64, |sum, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        sum.checked_mul(10)?.checked_add(i64::from(digit))
+    })
 }
 
 /// Unix seconds of year, month, day, hour, minute and second in Beijing.
@@ -64,7 +67,12 @@ fn moment(&[year, month, day, hour, minute, second]: &[i64; 6]) -> Option<i64> {
         && hour < 24
         && minute < 60
         && second < 60;
-    real.then(|| days(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second - OFFSET_S)
+    if !real {
+        return None;
+    }
+    let minutes = hour.checked_mul(60)?.checked_add(minute)?;
+    let seconds = minutes.checked_mul(60)?.checked_add(second)?;
+    days(year, month, day)?.checked_mul(DAY_S)?.checked_add(seconds)?.checked_sub(OFFSET_S)
 }
 
 fn month_days(year: i64, month: i64) -> i64 {
@@ -78,11 +86,18 @@ fn month_days(year: i64, month: i64) -> i64 {
 }
 
 /// Days from 1970-01-01. Years are counted from March, so that the leap day is the last of its year.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month > 2 { year } else { year - 1 };
-    let month = (month + 9) % 12;
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let year = if month > 2 { year } else { year.checked_sub(1)? };
+    let month = month.checked_add(9)? % 12;
+    let leap_days = (year / 4).checked_sub(year / 100)?.checked_add(year / 400)?;
+    let before = year.checked_mul(365)?.checked_add(leap_days)?.checked_add(month_start(month)?)?;
     // 719,468 days lie between the first of March of year 0 and 1970-01-01.
-    year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468
+    before.checked_add(day)?.checked_sub(1 + 719_468)
+}
+
+/// Days from the first of March to the first of a month that is counted from March.
+fn month_start(month: i64) -> Option<i64> {
+    Some(month.checked_mul(153)?.checked_add(2)? / 5)
 }
 
 /// Year, month, day, hour, minute and second in Beijing.
@@ -91,12 +106,14 @@ fn civil(unix_s: i64) -> Option<[i64; 6]> {
     let (day, second) = (local.div_euclid(DAY_S), local.rem_euclid(DAY_S));
     let day = day.checked_add(719_468)?;
     let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + i64::from(month <= 2);
+    let leap_days = (day / 1460).checked_sub(day / 36_524)?.checked_add(day / 146_096)?;
+    let year = day.checked_sub(leap_days)? / 365;
+    let year_start = year.checked_mul(365)?.checked_add((year / 4).checked_sub(year / 100)?)?;
+    let day = day.checked_sub(year_start)?;
+    let month = day.checked_mul(5)?.checked_add(2)? / 153;
+    let day = day.checked_sub(month_start(month)?)?.checked_add(1)?;
+    let month = if month < 10 { month.checked_add(3)? } else { month.checked_sub(9)? };
+    let year = era.checked_mul(400)?.checked_add(year)?.checked_add(i64::from(month <= 2))?;
     (1..=9999).contains(&year).then_some([year, month, day, second / 3600, second / 60 % 60, second % 60])
 }
 
@@ -154,17 +171,17 @@ mod tests {
 
     #[test]
     fn days_follow_one_another() {
-        let mut expected = days(1, 1, 1);
+        let mut expected = days(1, 1, 1).expect("in range");
         for year in 1..=2400 {
             for month in 1..=12 {
                 for day in 1..=month_days(year, month) {
-                    assert_eq!(days(year, month, day), expected, "{year}-{month}-{day}");
+                    assert_eq!(days(year, month, day), Some(expected), "{year}-{month}-{day}");
                     assert_eq!(civil(expected * 86_400 - 28_800), Some([year, month, day, 0, 0, 0]));
                     expected += 1;
                 }
             }
         }
-        assert_eq!(days(1970, 1, 1), 0);
+        assert_eq!(days(1970, 1, 1), Some(0));
     }
 
     proptest! {

@@ -200,7 +200,7 @@ impl Span {
     fn of<'m>(self, document: &'m str, scratch: &'m str) -> &'m str {
         match self.start.checked_sub(document.len()) {
             None => document.get(self.start..self.end),
-            Some(start) => scratch.get(start..self.end - document.len()),
+            Some(start) => scratch.get(start..self.end.saturating_sub(document.len())),
         }
         .unwrap_or_default()
     }

@@ -39,6 +39,10 @@ const fn is_space(byte: u8) -> bool {
 }
 
 /// Whether a byte may stand in a name: one look for each.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "worked out by the compiler, which refuses what is out of bounds"
+)]
 const NAME_BYTES: [bool; 256] = {
     let mut allowed = [false; 256];
     let mut byte: u8 = 0;
@@ -121,8 +125,13 @@ impl<'r, 'm> Scan<'r, 'm> {
         self.text.get(span.start..span.end).unwrap_or_default()
     }
 
+    /// Goes on by `bytes`; what is behind the end is the end for [`Self::rest`].
+    const fn advance(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
+    }
+
     fn skip_space(&mut self) {
-        self.at += self.rest().iter().take_while(|byte| is_space(**byte)).count();
+        self.advance(self.rest().iter().take_while(|byte| is_space(**byte)).count());
     }
 
     /// Makes sure that a start tag comes next, or says what else does.
@@ -165,7 +174,7 @@ impl<'r, 'm> Scan<'r, 'm> {
             return Err(if rest.starts_with('?') { XmlError::Declaration } else { XmlError::Instruction });
         }
         let (inside, _) = rest.split_once("?>").ok_or(XmlError::Truncated)?;
-        self.at = "<?xml?>".len() + inside.len();
+        self.at = "<?xml?>".len().saturating_add(inside.len());
         let (version, rest) = attribute(inside, "version").ok_or(XmlError::Declaration)?;
         let (encoding, rest) =
             attribute(rest, "encoding").map_or((None, rest), |(word, rest)| (Some(word), rest));
@@ -182,15 +191,16 @@ impl<'r, 'm> Scan<'r, 'm> {
 
     /// Reads `<name>` or `<name/>`; the `<` is known to be there. Returns the name and whether it was closed.
     fn start_tag(&mut self) -> Result<(Span, bool), XmlError> {
-        let start = self.at + 1;
+        let start = self.at.saturating_add(1);
         let bytes = self.text.as_bytes();
         let len = bytes
             .get(start..)
             .unwrap_or_default()
             .iter()
-            .take_while(|byte| NAME_BYTES[usize::from(**byte)])
+            .take_while(|byte| NAME_BYTES.get(usize::from(**byte)) == Some(&true))
             .count();
-        self.at = start + len;
+        let end = start.saturating_add(len);
+        self.at = end;
         let spaced = self.rest().first().is_some_and(|byte| is_space(*byte));
         self.skip_space();
         let closed = match self.rest() {
@@ -204,24 +214,24 @@ impl<'r, 'm> Scan<'r, 'm> {
         if len == 0 || len > NAME_MAX || bytes.get(start).is_some_and(u8::is_ascii_digit) {
             return Err(XmlError::Name);
         }
-        self.at += if closed { 2 } else { 1 };
-        Ok((Span { start, end: start + len }, closed))
+        self.advance(if closed { 2 } else { 1 });
+        Ok((Span { start, end }, closed))
     }
 
     /// Reads `</name>`; the `</` is known to be there.
     fn end_tag(&mut self, name: &str) -> Result<(), XmlError> {
-        self.at += 2;
+        self.advance(2);
         let Some(after) = self.rest().strip_prefix(name.as_bytes()) else {
             // A document that was cut inside the right name is cut, not wrong.
             let cut = name.as_bytes().starts_with(self.rest());
             return Err(if cut { XmlError::Truncated } else { XmlError::EndTag });
         };
-        self.at += name.len();
+        self.advance(name.len());
         if after.first() != Some(&b'>') {
             self.skip_space();
         }
         match self.rest().first() {
-            Some(b'>') => self.at += 1,
+            Some(b'>') => self.advance(1),
             Some(_) => return Err(XmlError::EndTag),
             None => return Err(XmlError::Truncated),
         }
@@ -236,8 +246,9 @@ impl<'r, 'm> Scan<'r, 'm> {
         let name = self.slice(name);
         let hash = hash(name.as_bytes());
         let bit = 1 << (hash & 63);
-        let word = &mut self.seen[usize::from(hash >> 6)];
-        let seen = std::mem::replace(word, *word | bit) & bit != 0;
+        let word = self.seen.get_mut(usize::from(hash >> 6));
+        // Two bits of a byte are always in range; a name without a place would be compared.
+        let seen = word.is_none_or(|word| std::mem::replace(word, *word | bit) & bit != 0);
         if seen && self.pairs.iter().any(|pair| self.slice(pair.name).eq_ignore_ascii_case(name)) {
             return Err(XmlError::Duplicate);
         }
@@ -256,9 +267,9 @@ impl<'r, 'm> Scan<'r, 'm> {
             (0, len, rest.get(len..)?)
         };
         let after = after.strip_prefix(b"</")?.strip_prefix(name.as_bytes())?.strip_prefix(b">")?;
-        let start = self.at + skip;
-        self.at += rest.len() - after.len();
-        Some(Span { start, end: start + len })
+        let start = self.at.saturating_add(skip);
+        self.advance(rest.len().checked_sub(after.len())?);
+        Some(Span { start, end: start.saturating_add(len) })
     }
 
     /// Reads everything up to and with `</name>`.
@@ -272,14 +283,14 @@ impl<'r, 'm> Scan<'r, 'm> {
         loop {
             let run = memchr2(b'<', b'&', self.rest()).ok_or(XmlError::Truncated)?;
             if run > 0 {
-                let text = Span { start: self.at, end: self.at + run };
+                let text = Span { start: self.at, end: self.at.saturating_add(run) };
                 // `>` is rare in plain text; only where one stands, brackets before it matter.
                 let bytes = self.slice(text);
                 if memchr(b'>', bytes.as_bytes()).is_some() && bytes.contains("]]>") {
                     return Err(XmlError::CdataEnd);
                 }
                 self.append(&mut value, text);
-                self.at += run;
+                self.advance(run);
             }
             match self.rest() {
                 [b'&', ..] => {
@@ -293,16 +304,20 @@ impl<'r, 'm> Scan<'r, 'm> {
                         Value::Whole(span) => span,
                         Value::Decoded(start) => {
                             let behind = self.text.len();
-                            Span { start: behind + start, end: behind + self.scratch.len() }
+                            Span {
+                                start: behind.saturating_add(start),
+                                end: behind.saturating_add(self.scratch.len()),
+                            }
                         }
                     });
                 }
                 rest if rest.starts_with(CDATA) => {
-                    let start = self.at + CDATA.len();
+                    let start = self.at.saturating_add(CDATA.len());
                     let inside = rest.get(CDATA.len()..).unwrap_or_default();
                     let len = cdata_end(inside).ok_or(XmlError::Truncated)?;
-                    self.append(&mut value, Span { start, end: start + len });
-                    self.at = start + len + CDATA_END.len();
+                    let end = start.saturating_add(len);
+                    self.append(&mut value, Span { start, end });
+                    self.at = end.saturating_add(CDATA_END.len());
                 }
                 [b'<'] => return Err(XmlError::Truncated),
                 [b'<', b'!' | b'?', ..] => return Err(self.markup()),
@@ -364,7 +379,7 @@ impl<'r, 'm> Scan<'r, 'm> {
                 XmlError::Entity
             }
         })?;
-        self.at += end + 1;
+        self.advance(end.saturating_add(1));
         match rest.get(1..end).unwrap_or_default() {
             b"lt" => Ok('<'),
             b"gt" => Ok('>'),
@@ -394,15 +409,15 @@ const CDATA_END: &[u8] = b"]]>";
 
 /// Where CDATA ends. Values are short: looking for one bracket after the other beats a searcher's start-up.
 fn cdata_end(bytes: &[u8]) -> Option<usize> {
-    let mut from = 0;
+    let mut from = 0_usize;
     for _ in 0..4 {
-        from += memchr(b']', bytes.get(from..)?)?;
+        from = from.checked_add(memchr(b']', bytes.get(from..)?)?)?;
         if bytes.get(from..)?.starts_with(CDATA_END) {
             return Some(from);
         }
-        from += 1;
+        from = from.checked_add(1)?;
     }
-    memmem::find(bytes.get(from..)?, CDATA_END).map(|at| from + at)
+    memmem::find(bytes.get(from..)?, CDATA_END)?.checked_add(from)
 }
 
 /// The character of a reference's digits.

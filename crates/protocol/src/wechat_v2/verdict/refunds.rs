@@ -133,9 +133,9 @@ fn records(message: &Message<'_>) -> Result<Vec<RefundRecord>, Alarm> {
             return Err(Alarm::NotVerified);
         }
         if drafts.len() <= index {
-            drafts.resize(index + 1, Draft::default());
+            drafts.resize(index.saturating_add(1), Draft::default());
         }
-        let draft = &mut drafts[index];
+        let Some(draft) = drafts.get_mut(index) else { return Err(Alarm::NotVerified) };
         match stem {
             "out_refund_no" => draft.out_refund_no = value,
             "refund_fee" => draft.amount = value,
@@ -222,11 +222,16 @@ impl Pages {
             return RefundsFact::Unclear;
         }
         let sum_of = |status| {
-            let matching = self.records.iter().filter(|record| record.status == status);
-            matching.map(|record| record.amount.get()).sum::<u64>()
+            let mut matching = self.records.iter().filter(|record| record.status == status);
+            matching.try_fold(0_u64, |sum, record| sum.checked_add(record.amount.get()))
         };
-        let (returned_fen, pending_fen) = (sum_of(RefundStatus::Success), sum_of(RefundStatus::Processing));
-        if returned_fen + pending_fen > total.get() {
+        // What cannot even be added up is more than was paid.
+        let (Some(returned_fen), Some(pending_fen)) =
+            (sum_of(RefundStatus::Success), sum_of(RefundStatus::Processing))
+        else {
+            return RefundsFact::Unclear;
+        };
+        if returned_fen.checked_add(pending_fen).is_none_or(|sum| sum > total.get()) {
             return RefundsFact::Unclear;
         }
         let ours = self.records.iter().find(|record| ours == Some(&*record.out_refund_no));
