@@ -52,8 +52,20 @@ impl Clock {
     pub fn instant(tick: Tick) -> Instant {
         // Tick::MAX is "never": further than the runtime's timers reach.
         const FAR: u64 = 365 * 24 * 3600 * 1000;
-        Instant::now() + Duration::from_millis(tick.ms_since(Self::tick()).min(FAR))
+        Self::after(Duration::from_millis(tick.ms_since(Self::tick()).min(FAR)))
     }
+
+    /// The runtime's instant that is `duration` from now.
+    #[must_use]
+    pub fn after(duration: Duration) -> Instant {
+        later(Instant::now(), duration)
+    }
+}
+
+/// The instant `duration` after `at`. A moment that no clock can name is at once: a deadline may be early, never
+/// absent.
+pub(crate) fn later(at: Instant, duration: Duration) -> Instant {
+    at.checked_add(duration).unwrap_or(at)
 }
 
 /// Names this boot of the machine, so that ticks of another one are not compared with its own.

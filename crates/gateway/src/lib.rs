@@ -1,4 +1,15 @@
 //! Sockets: northbound HTTP, channel clients, drivers of shards and store, metrics, config, admin.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 pub mod acquirer;
 pub mod admin;

@@ -94,7 +94,7 @@ pub struct Rate(AtomicU64);
 impl Rate {
     /// Takes one request at `now_us` microseconds; `false` if `burst` requests at `per_second` are used up.
     pub fn take(&self, now_us: u64, per_second: u32, burst: u32) -> bool {
-        let step = 1_000_000 / u64::from(per_second.max(1));
+        let step = 1_000_000_u64.checked_div(u64::from(per_second)).unwrap_or(1_000_000);
         let ahead_max = step.saturating_mul(u64::from(burst.max(1)));
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |at| {

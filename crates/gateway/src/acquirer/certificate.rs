@@ -65,7 +65,7 @@ fn not_after(der: &[u8]) -> Option<UnixMs> {
     if text.len() != 14 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let part = |at: usize| text.get(at..at + 2)?.parse::<i8>().ok();
+    let part = |at: usize| text.get(at..)?.get(..2)?.parse::<i8>().ok();
     let year = text.get(..4)?.parse().ok()?;
     DateTime::new(year, part(4)?, part(6)?, part(8)?, part(10)?, part(12)?, 0)
         .and_then(|time| time.to_zoned(TimeZone::UTC))
@@ -85,7 +85,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (length, rest) = match length {
         0..=0x7F => (usize::from(*length), rest),
         0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(length - 0x80))?;
+            let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7F))?;
             (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
         }
         _ => return None,

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
@@ -20,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::certificate::ClientCertificate;
 use super::pool::Cause;
 use super::wire::{Gate, Wire};
+use crate::clock::Clock;
 
 /// Why a provider's hosts or certificates cannot be used.
 #[derive(Debug, Error)]
@@ -166,9 +166,10 @@ impl Connector {
         let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         let mut cause = Cause::Unresolved;
         for address in addresses {
-            let share: Duration = until.saturating_duration_since(Instant::now()) / left.max(1);
+            let time = until.saturating_duration_since(Instant::now());
+            let share = time.checked_div(left.max(1)).unwrap_or(time);
             left = left.saturating_sub(1);
-            match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
+            match timeout_at(Clock::after(share), TcpStream::connect(address)).await {
                 Ok(Ok(tcp)) => return Ok(tcp),
                 Ok(Err(_)) => cause = Cause::Connect,
                 Err(_) => cause = Cause::ConnectTimeout,

@@ -80,7 +80,7 @@ impl Hosts {
         if !matches!(sent, Sent::Unsent(_)) || health(&sent) != Some(false) || self.hosts.len() < 2 {
             return sent;
         }
-        self.send_to((first + 1) % self.hosts.len(), endpoint, body, terms, left).await
+        self.send_to(after(first, self.hosts.len()), endpoint, body, terms, left).await
     }
 
     async fn send_to(
@@ -91,7 +91,8 @@ impl Hosts {
         terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
     ) -> Sent {
-        let host = &self.hosts[index];
+        // `Switch` names only hosts that there are.
+        let Some(host) = self.hosts.get(index) else { return Sent::Unsent(Cause::Unresolved) };
         let pool = if endpoint.certified { &host.certified } else { &host.open };
         let sent = pool.send(endpoint.path, body, terms, left).await;
         if let Sent::Unsent(cause) | Sent::Lost { cause, .. } = &sent {
@@ -100,7 +101,8 @@ impl Hosts {
         if let Some(healthy) = health(&sent)
             && let Some(moved) = self.with_switch(|switch, now| switch.report(index, healthy, now))
         {
-            tracing::warn!(from = host.name, to = self.hosts[moved].name, "host switched");
+            let to = self.hosts.get(moved).map(|host| host.name.as_str());
+            tracing::warn!(from = host.name, to, "host switched");
         }
         sent
     }
@@ -113,6 +115,12 @@ impl Hosts {
     pub(crate) fn can_certify(&self) -> bool {
         self.hosts.iter().all(|host| host.certified.is_certified() || !host.certified.is_tls())
     }
+}
+
+/// The host after `host` of so many; the first after the last.
+const fn after(host: usize, hosts: usize) -> usize {
+    let next = host.saturating_add(1);
+    if next < hosts { next } else { 0 }
 }
 
 /// What an outcome says about its host; `None` if nothing.
@@ -159,7 +167,7 @@ impl Switch {
             self.current = 0;
             self.failures = 0;
         }
-        (self.current + usize::from(other)) % self.hosts
+        if other { after(self.current, self.hosts) } else { self.current }
     }
 
     /// Counts an outcome; the new host if this one was left. Outcomes of another than the current host are
@@ -172,14 +180,14 @@ impl Switch {
             self.failures = 0;
             return None;
         }
-        self.failures += 1;
+        self.failures = self.failures.saturating_add(1);
         if self.failures < FAILURES_MAX {
             return None;
         }
         if self.current == 0 {
             self.away_until = now.saturating_add(AWAY_MS);
         }
-        self.current = (self.current + 1) % self.hosts;
+        self.current = after(self.current, self.hosts);
         self.failures = 0;
         Some(self.current)
     }

@@ -261,7 +261,7 @@ impl Pool {
         terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
     ) -> Sent {
-        let connect_by = (Instant::now() + terms.connect).min(Clock::instant(terms.leave_by));
+        let connect_by = Clock::after(terms.connect).min(Clock::instant(terms.leave_by));
         let connect_by = terms.until.map_or(connect_by, |until| connect_by.min(until));
         if Clock::tick() >= terms.leave_by {
             return Sent::Unsent(Cause::TooLate);
@@ -359,7 +359,7 @@ impl Lease {
         let Ok(request) = self.request(endpoint, body) else {
             return Err((Sent::Unsent(Cause::NotHttp), self.close()));
         };
-        let read_by = Instant::now() + terms.read;
+        let read_by = Clock::after(terms.read);
         let read_by = terms.until.map_or(read_by, |until| read_by.min(until));
         self.conn.gate.arm(terms.leave_by);
         let response = self.conn.sender.send_request(request);
@@ -438,7 +438,7 @@ async fn read_whole(
     let mut bytes = Vec::with_capacity(hint);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Failure::Body)?.into_data() else { continue };
-        if bytes.len() + data.len() > body_bytes_max {
+        if bytes.len().saturating_add(data.len()) > body_bytes_max {
             return Err(Failure::TooLarge);
         }
         bytes.extend_from_slice(&data);

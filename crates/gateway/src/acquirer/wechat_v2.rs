@@ -15,13 +15,13 @@ use protocol::xml::{Message, Reader, Writer};
 use protocol::{AppId, Fen, Fields, MchId, OutTradeNo, Text};
 use signer::{Case, KeyRing, Kind, Scratch};
 use state_machine::{ProviderId, Tick, UnixMs};
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::certificate::ClientCertificate;
 use super::connect::SetupError;
 use super::hosts::{Endpoint, Hosts};
 use super::pool::{Cause, PoolLimits, Sent, Terms};
+use crate::clock::Clock;
 
 /// Longest answer, in bytes. Source: wechatpay-v2 §6 no. 1.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -216,7 +216,7 @@ impl Acquirer {
         limit: Option<Duration>,
     ) -> Verdict<QueryFact> {
         let body = self.request(merchant, [(field::OUT_TRADE_NO, out_trade_no.as_str())]);
-        let until = limit.map(|limit| Instant::now() + limit);
+        let until = limit.map(Clock::after);
         let terms = Terms { until, ..self.terms(self.account.deadlines.query_read) };
         let sent = self.send(ORDERQUERY, other_host, body, terms, &mut |_| ()).await;
         let expected = self.expected(&merchant, out_trade_no, amount);
@@ -364,9 +364,12 @@ impl Acquirer {
             return None;
         }
         let sign = account.keys.sign(account.sign_kind, pairs.iter().copied(), &mut Scratch::new());
-        let mut document = Zeroizing::new(Vec::with_capacity(
-            REQUEST_BYTES + 3 * pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>(),
-        ));
+        // A little too much is good enough: what it saves is copies of the code while the document grows.
+        let bytes = pairs
+            .iter()
+            .fold(0_usize, |sum, (name, value)| sum.saturating_add(name.len()).saturating_add(value.len()));
+        let capacity = bytes.saturating_mul(3).saturating_add(REQUEST_BYTES);
+        let mut document = Zeroizing::new(Vec::with_capacity(capacity));
         let mut writer = Writer::new(&mut document);
         for (name, value) in pairs {
             writer.exact(name, value);
@@ -457,6 +460,9 @@ fn nonce() -> Option<Text<32>> {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).ok()?;
-    let text = bytes.map(|byte| ALPHABET[usize::from(byte & 31)]);
+    let mut text = [0; 32];
+    for (to, byte) in text.iter_mut().zip(bytes) {
+        *to = *ALPHABET.get(usize::from(byte & 31))?;
+    }
     Text::new(std::str::from_utf8(&text).ok()?).ok()
 }

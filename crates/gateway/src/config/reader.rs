@@ -297,15 +297,18 @@ impl Section {
 
 /// How many single-byte edits turn one name into the other (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    // The edits between what was read of `a` and each beginning of `b`, the empty one aside.
+    let mut row: Vec<usize> = (1..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let best = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], best);
+        let (mut diagonal, mut left) = (i, i.saturating_add(1));
+        for (above, y) in row.iter_mut().zip(b.bytes()) {
+            let changed = diagonal.saturating_add(usize::from(x != y));
+            let best = changed.min(left.saturating_add(1)).min(above.saturating_add(1));
+            diagonal = std::mem::replace(above, best);
+            left = best;
         }
     }
-    row.last().copied().unwrap_or(0)
+    row.last().copied().unwrap_or(a.len())
 }
 
 #[cfg(test)]

@@ -235,7 +235,7 @@ impl Observer for CommitObserver {
 
 /// Each shard's part of what is bounded over all of them.
 fn shard_config(config: &EngineConfig, shards: u32) -> ShardConfig {
-    let part = |whole: u32| (whole / shards).max(1);
+    let part = |whole: u32| whole.checked_div(shards).unwrap_or(whole).max(1);
     let of = |quota: Quota| Quota {
         pay: part(quota.pay),
         query: part(quota.query),
@@ -256,7 +256,8 @@ fn shard_config(config: &EngineConfig, shards: u32) -> ShardConfig {
 fn shard_of(key: &OrderKey, shards: usize) -> usize {
     let shards = u64::try_from(shards).unwrap_or(u64::MAX).max(1);
     // The table uses the low bits of the same hash.
-    usize::try_from((publish::hash(key) >> 40) % shards).unwrap_or(0)
+    let place = (publish::hash(key) >> 40).checked_rem(shards);
+    place.and_then(|place| usize::try_from(place).ok()).unwrap_or(0)
 }
 
 /// What no process can go on from: it ends, and recovery decides.

@@ -139,9 +139,9 @@ impl Framing {
     /// The cause, and how many of `bytes` are plain: no more than those may be handed on. A fault in a head
     /// is found before its last byte.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), (usize, FramingError)> {
-        let mut done = 0;
+        let mut done = 0_usize;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            done += match self.at {
+            let step = match self.at {
                 At::Sized(left) => self.skip(left, rest, At::Start, At::Sized),
                 At::ChunkData(left) => self.skip(left, rest, At::ChunkEnd, At::ChunkData),
                 At::Start => {
@@ -152,9 +152,10 @@ impl Framing {
                     0
                 }
                 At::RequestLine | At::Headers | At::ChunkLine | At::ChunkEnd | At::Trailers => {
-                    self.line(rest).map_err(|(plain, err)| (done + plain, err))?
+                    self.line(rest).map_err(|(plain, err)| (done.saturating_add(plain), err))?
                 }
             };
+            done = done.saturating_add(step);
         }
         Ok(())
     }
@@ -162,7 +163,7 @@ impl Framing {
     /// Passes over bytes of a body; returns how many.
     fn skip(&mut self, left: u64, rest: &[u8], then: At, still: impl Fn(u64) -> At) -> usize {
         let here = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
-        let left = left - here as u64;
+        let left = left.saturating_sub(here as u64);
         self.at = if left == 0 { then } else { still(left) };
         here
     }
@@ -178,7 +179,7 @@ impl Framing {
                 self.head_bytes_max
             }
         };
-        self.bytes += part.len() + usize::from(end.is_some());
+        self.bytes = self.bytes.saturating_add(part.len()).saturating_add(usize::from(end.is_some()));
         if self.bytes > max {
             return Err((0, FramingError::TooLong));
         }
@@ -189,7 +190,7 @@ impl Framing {
         if self.line.last() == Some(&b'\r') && !part.is_empty() {
             return Err((0, FramingError::BareLineEnd));
         }
-        if memchr(b'\r', part).is_some_and(|at| at + 1 < part.len()) {
+        if memchr(b'\r', part).is_some_and(|at| at.saturating_add(1) < part.len()) {
             return Err((0, FramingError::BareLineEnd));
         }
         self.line.extend_from_slice(part);
@@ -199,7 +200,7 @@ impl Framing {
             if line.pop() == Some(b'\r') { self.whole_line(&line) } else { Err(FramingError::BareLineEnd) };
         line.clear();
         self.line = line;
-        read.map(|()| end + 1).map_err(|err| (end, err))
+        read.map(|()| end.saturating_add(1)).map_err(|err| (end, err))
     }
 
     fn whole_line(&mut self, line: &[u8]) -> Result<(), FramingError> {

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::framing::{Framing, Phase};
+use crate::clock::{Clock, later};
 use crate::metrics::{self, Refusal};
 
 /// What the listener may know of one of its connections.
@@ -45,7 +46,7 @@ impl Link {
         self.answered.fetch_add(1, Ordering::Relaxed);
         self.active_ms.store(now_ms, Ordering::Relaxed);
         if struck {
-            return self.strikes.fetch_add(1, Ordering::Relaxed) + 1;
+            return self.strikes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         }
         self.strikes.store(0, Ordering::Relaxed);
         0
@@ -166,12 +167,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             self.phase.1 = Instant::now();
         }
         let (phase, since) = self.phase;
-        since
-            + match phase {
-                Phase::Head => self.deadlines.head,
-                Phase::Body => self.deadlines.body,
-                Phase::Idle => self.deadlines.idle,
-            }
+        let may_last = match phase {
+            Phase::Head => self.deadlines.head,
+            Phase::Body => self.deadlines.body,
+            Phase::Idle => self.deadlines.idle,
+        };
+        later(since, may_last)
     }
 
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -203,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             self.writing = None;
             return result;
         }
-        let deadline = Instant::now() + self.deadlines.write;
+        let deadline = Clock::after(self.deadlines.write);
         let sleep = self.writing.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.as_mut().poll(cx).is_ready() {
             metrics::refused(Refusal::WriteDeadline);
@@ -227,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
             Poll::Ready(Ok(())) => {
                 let read = buf.filled().get(before..).unwrap_or_default();
                 if let Some(plain) = this.look(read) {
-                    buf.set_filled(before + plain);
+                    buf.set_filled(before.saturating_add(plain));
                     this.broken = Some(POISON);
                     // What is empty would be taken for the end of the connection.
                     if plain == 0 {

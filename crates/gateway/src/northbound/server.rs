@@ -369,7 +369,8 @@ pub async fn read_body(headers: &HeaderMap, mut body: Incoming, max: usize) -> R
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Cut)?.into_data() else { continue };
         let so_far = rest.as_ref().map_or(first.len(), BytesMut::len);
-        if so_far + data.len() > max {
+        let len = so_far.saturating_add(data.len());
+        if len > max {
             return Err(BodyError::TooLong);
         }
         // Nearly every body is one frame, and then it is not copied.
@@ -377,7 +378,7 @@ pub async fn read_body(headers: &HeaderMap, mut body: Incoming, max: usize) -> R
             Some(rest) => rest.extend_from_slice(&data),
             None if first.is_empty() => first = data,
             None => {
-                let mut joined = BytesMut::with_capacity(announced.unwrap_or(first.len() + data.len()));
+                let mut joined = BytesMut::with_capacity(announced.unwrap_or(len));
                 joined.extend_from_slice(&first);
                 joined.extend_from_slice(&data);
                 rest = Some(joined);

@@ -59,8 +59,8 @@ impl NewPayment {
             }
         };
         // Twice what fits, so that the buffer never moves and leaves a code behind.
-        let mut xml =
-            Zeroizing::new(Vec::with_capacity(2 * (self.body.len() + self.out_trade_no.len()) + 4_096));
+        let fields = self.body.len().saturating_add(self.out_trade_no.len());
+        let mut xml = Zeroizing::new(Vec::with_capacity(fields.saturating_mul(2).saturating_add(4_096)));
         let mut writer = Writer::new(&mut xml);
         for (name, member, value) in [
             (field::OUT_TRADE_NO, "out_trade_no", Some(self.out_trade_no.as_str())),

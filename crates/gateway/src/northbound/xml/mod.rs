@@ -81,9 +81,8 @@ thread_local! {
     static BUFFERS: RefCell<(Reader, Scratch)> = const { RefCell::new((Reader::new(), Scratch::new())) };
 }
 
-/// Does the work of a signature where there is no merchant. Its key is public and opens nothing.
-static DECOY: LazyLock<Keys> =
-    LazyLock::new(|| Keys::new(Key::new("00000000000000000000000000000000").expect("32 digits"), None));
+/// Does the work of a signature where there is no merchant.
+static DECOY: LazyLock<Keys> = LazyLock::new(|| Keys::new(Key::decoy(), None));
 
 /// Answers one request.
 pub(super) async fn handle(
