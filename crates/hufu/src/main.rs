@@ -1,6 +1,21 @@
 //! The command line of Hufu: one file a verb.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 mod check_config;
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a crowd of customers and its tally stand outside the switch; overflow panics"
+)]
 mod demo;
 mod exit;
 mod link;

@@ -64,7 +64,7 @@ pub fn sandbox_merchants() -> Vec<TestMerchant> {
         sub_mch_id: None,
         key: format!("SandboxSigningKeyOfMerchant{n:05}"),
         api_key: format!("hufu_sk_SandboxApiKeyOfMerchant{n:05}000000000000"),
-        upstream: format!("19000001{:02}", 10 + n),
+        upstream: format!("19000001{:02}", n.saturating_add(10)),
     };
     let sub = TestMerchant {
         appid: PROVIDER_APPID.to_owned(),

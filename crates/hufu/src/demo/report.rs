@@ -96,6 +96,7 @@ pub(super) struct Reporter {
 impl Reporter {
     pub(super) fn new(peak_pending: u64, stats: Stats, totals: Totals) -> Self {
         // Counts milliseconds to three digits; it grows as it must.
+        #[expect(clippy::expect_used, reason = "3 digits are among those that the type allows")]
         let histogram = || Histogram::new(3).expect("3 digits are allowed");
         let none = Delay { count: 0, p50: 0, p95: 0, p99: 0, max: 0 };
         let report = Report {

@@ -59,17 +59,17 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
         ));
     }
     let runtime = crate::runtime()?;
-    let (mut bad, mut silent) = (0, 0);
+    let (mut bad, mut silent) = (0_usize, 0_usize);
     let mut table = output::table(&["#", "mch_id", "Check"], &[0]);
     for view in wanted {
         let (word, text) = match runtime.block_on(check(&config, &link, view)) {
             Found::Good => ("ok", "the wallet takes its requests".to_owned()),
             Found::Bad(why) => {
-                bad += 1;
+                bad = bad.saturating_add(1);
                 ("bad", why)
             }
             Found::Silent(why) => {
-                silent += 1;
+                silent = silent.saturating_add(1);
                 ("silent", why)
             }
         };

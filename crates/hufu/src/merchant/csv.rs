@@ -60,7 +60,7 @@ pub(super) fn forms(text: &str, provider: Option<&str>) -> Result<Vec<Form>, Str
 fn records(text: &str) -> Result<Vec<(usize, Vec<String>)>, String> {
     let mut records = Vec::new();
     let (mut record, mut value) = (Vec::new(), String::new());
-    let (mut line, mut begun, mut quoted) = (1, 1, false);
+    let (mut line, mut begun, mut quoted) = (1_usize, 1, false);
     let mut chars = text.chars().peekable();
     let mut end = |record: &mut Vec<String>, value: &mut String, begun: usize| {
         record.push(std::mem::take(value));
@@ -84,12 +84,12 @@ fn records(text: &str) -> Result<Vec<(usize, Vec<String>)>, String> {
             ',' if !quoted => record.push(std::mem::take(&mut value)),
             '\n' if !quoted => {
                 end(&mut record, &mut value, begun);
-                line += 1;
+                line = line.saturating_add(1);
                 begun = line;
             }
             '\r' if !quoted && chars.peek() == Some(&'\n') => {}
             c => {
-                line += usize::from(c == '\n');
+                line = line.saturating_add(usize::from(c == '\n'));
                 value.push(c);
             }
         }
