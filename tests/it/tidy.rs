@@ -17,7 +17,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state-machine", &["protocol", "timer-wheel", "planted"]),
     ("store", &["state-machine", "protocol", "planted"]),
     ("simulator", &["protocol", "signer", "state-machine", "timer-wheel", "store"]),
-    ("covers", &[]),
     ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),
     ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store"]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
@@ -53,6 +52,20 @@ const IMPURE_WORDS: &[&str] = &[
     "SystemTime::now",
     "thread_local!",
     "static mut",
+];
+
+/// Crates that a payment goes through: the compiler checks their sums, clippy that nothing in them can panic.
+const PAYMENT_PATH: &[&str] =
+    &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "gateway", "hufu"];
+
+/// What clippy denies in those, tests apart.
+const NO_PANIC_LINTS: &[&str] = &[
+    "clippy::arithmetic_side_effects",
+    "clippy::expect_used",
+    "clippy::get_unwrap",
+    "clippy::indexing_slicing",
+    "clippy::panic",
+    "clippy::string_slice",
 ];
 
 fn root() -> PathBuf {
@@ -105,6 +118,33 @@ fn dependencies_point_one_way() {
     for (name, may) in MAY_USE {
         for dependency in dependencies(name).iter().filter(|dependency| ours.contains(dependency.as_str())) {
             assert!(may.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn every_build_for_users_checks_its_arithmetic() {
+    let _covers = covers::covers(&["INV-03"]);
+    let text = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let manifest: toml::Table = text.parse().expect("it is TOML");
+    let release = manifest.get("profile").and_then(|profiles| profiles.get("release"));
+    let release = release.and_then(toml::Value::as_table).expect("the release profile is written out");
+    assert_eq!(release.get("overflow-checks"), Some(&toml::Value::Boolean(true)));
+    // Neither a package nor a profile that inherits may turn it off again.
+    assert!(!text.contains("overflow-checks = false"));
+}
+
+#[test]
+fn nothing_on_the_payment_path_may_panic_by_oversight() {
+    for name in PAYMENT_PATH {
+        let source = root().join("crates").join(name).join("src");
+        let roots =
+            ["lib.rs", "main.rs"].map(|file| fs::read_to_string(source.join(file)).unwrap_or_default());
+        let text = roots.concat();
+        let denied =
+            text.split_once("deny(").and_then(|(_, rest)| rest.split_once(")]")).map(|(lints, _)| lints);
+        for lint in NO_PANIC_LINTS {
+            assert!(denied.is_some_and(|denied| denied.contains(lint)), "{name} must deny {lint}");
         }
     }
 }

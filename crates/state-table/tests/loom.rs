@@ -139,3 +139,11 @@ fn it_is_found_while_another_moves_into_the_place_that_it_left() {
         reads.join().expect("no panic");
     });
 }
+
+/// Not an interleaving: these tests are the ones that run with the release profile, whose arithmetic users get.
+#[test]
+fn a_release_build_checks_its_arithmetic() {
+    let (most, one) = (std::hint::black_box(u64::MAX), std::hint::black_box(1));
+    let sum = std::panic::catch_unwind(move || most + one);
+    assert!(sum.is_err(), "overflow-checks must be on in the release profile");
+}
