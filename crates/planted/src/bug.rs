@@ -124,7 +124,7 @@ bugs! {
     // Budgets.
 
     /// the wallet's quotas are not kept
-    BudgetIgnored = "budget-ignored", breaks "INV-23";
+    BudgetIgnored = "budget-ignored", breaks "budget";
     /// a query that finds no room is not asked any more
     Starved = "starved-without-room", breaks "INV-12", "INV-18";
 

@@ -295,6 +295,7 @@ impl Planner {
             if query.room(now) == 0 {
                 if planted!(Starved) {
                     deciding.clear();
+                    asking.clear();
                 }
                 continue;
             }

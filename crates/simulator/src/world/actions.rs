@@ -35,9 +35,13 @@ impl World {
                 }
             }
             Action::Call { order, call, kind, record, other_host: _ } => {
+                self.reasons.on_call(n_of(&record.key), kind, self.now);
                 self.send_call(shard, order, call, kind, &record);
             }
-            Action::Answer { ticket, record, said } => self.on_answer(ticket, &record, said),
+            Action::Answer { ticket, record, said } => {
+                self.judge_tenant(ticket, &record);
+                self.on_answer(ticket, &record, said);
+            }
             Action::Refuse { ticket, why } => self.refuse(ticket, why),
             Action::Discard { ticket } => {
                 if let Some((n, _)) = self.asked(ticket)
@@ -87,5 +91,6 @@ impl World {
         self.note(n, || format!("wire: {} leaves", wire.as_str()));
         self.mix(5, u64::from(n), u64::from(wire as u8));
         self.judge.on_wire(n, wire);
+        self.reasons.on_wire(n, wire, self.now);
     }
 }

@@ -300,6 +300,7 @@ impl World {
     /// What an answer means, by the production tables; `None` if another page of refunds must be asked for.
     fn judged(&mut self, call: CallRef, received: &Received) -> Option<(usize, Input)> {
         let broken = self.setup.broken;
+        let (n, believed);
         let left_tick = self.calls.get(call).and_then(|calling| calling.left_at).map(|at| self.tick_of(at));
         let Self { calls, callers, judge, .. } = self;
         let Calls { slots, reader, document, client, .. } = calls;
@@ -319,13 +320,15 @@ impl World {
         };
         let exchange = received.exchange(document);
         let verify = |message: &Message<'_>| received.signature(client.as_mut(), provider, message);
+        n = calling.n;
         let (order, call, amount) = (calling.order, calling.call, calling.record.amount);
         let shard = usize::from(calling.shard);
         let input = match calling.what {
             What::Pay => {
-                let Verdict { row, fact, .. } =
+                let Verdict { row, fact, keep_connection, .. } =
                     verdict::micropay(&exchange, &expects(amount), reader, verify);
                 judge.probes.row(row);
+                believed = keep_connection;
                 let lies = broken == Some(Broken::LostAsUnsent) && exchange == Exchange::Lost;
                 if lies {
                     Input::PayReply { order, left_at: None, row: Row::A1, fact: PayFact::Unsent }
@@ -335,39 +338,44 @@ impl World {
                 }
             }
             What::Other(Call::Query | Call::LastQuery) => {
-                let Verdict { row, fact, throttled, .. } =
+                let Verdict { row, fact, throttled, keep_connection, .. } =
                     verdict::orderquery(&exchange, &expects(None), reader, verify);
                 judge.probes.row(row);
+                believed = keep_connection;
                 let lies = broken == Some(Broken::SwallowsReversals)
                     && calling.record.state == state_machine::record::State::Reversing;
                 let fact = if lies { QueryFact::Revoked } else { fact };
                 Input::QueryReply { order, call, row, fact, throttled }
             }
             What::Other(Call::Reverse) => {
-                let Verdict { row, fact, throttled, .. } =
+                let Verdict { row, fact, throttled, keep_connection, .. } =
                     verdict::reverse(&exchange, &expects(None), reader, verify);
                 judge.probes.row(row);
+                believed = keep_connection;
                 let fact = if broken == Some(Broken::SwallowsReversals) { ReverseFact::Done } else { fact };
                 Input::ReverseReply { order, call, row, fact, throttled }
             }
             What::Other(Call::Refund) => {
                 let number = calling.record.repair_refund_no();
-                let Verdict { row, fact, .. } =
+                let Verdict { row, fact, keep_connection, .. } =
                     verdict::refund(&exchange, &expects(amount), &number, reader, verify);
                 judge.probes.row(row);
+                believed = keep_connection;
                 Input::RefundReply { order, call, row, fact }
             }
             What::Other(Call::RefundQuery) => {
                 let number = calling.record.repair.then(|| calling.record.repair_refund_no());
-                let Verdict { row, fact: page, .. } =
+                let Verdict { row, fact: page, keep_connection, .. } =
                     verdict::refundquery(&exchange, &expects(amount), number.as_deref(), reader, verify);
                 judge.probes.row(row);
+                believed = keep_connection;
                 let pages = calling.pages.get_or_insert_with(Box::default);
                 // None: another page must be asked for.
                 let fact = pages.add(page, number.as_deref())?;
                 Input::RefundsReply { order, call, fact }
             }
         };
+        self.judge_belief(n, received, believed);
         Some((shard, input))
     }
 

@@ -276,6 +276,7 @@ impl World {
         self.weather = Weather::default();
         self.wall_offset_ms = 0;
         self.is_calm = true;
+        self.reasons.on_calm(self.now);
     }
 
     /// Kills the process if this is the step that was chosen. Says whether it did.

@@ -31,6 +31,7 @@ mod faults;
 mod judge;
 mod network;
 mod probes;
+mod reasons;
 mod report;
 mod setup;
 mod store;
@@ -131,6 +132,7 @@ struct World {
     wall_offset_ms: i64,
     is_calm: bool,
     judge: Judge,
+    reasons: reasons::Reasons,
     late: Transit,
     /// The payment that is followed, and what happened to it.
     followed: Option<u32>,
@@ -218,6 +220,7 @@ impl World {
             wall_offset_ms: 0,
             is_calm: false,
             judge,
+            reasons: reasons::Reasons::new(setup.orders),
             late: vec![0; usize::try_from(setup.orders).unwrap_or(0)],
             followed,
             lines: Vec::new(),

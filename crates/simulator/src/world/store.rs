@@ -116,6 +116,7 @@ impl World {
             self.note(n, || describe(&record));
             self.mix(4, u64::from(n), u64::from(record.version));
             self.judge.on_durable(n, &record);
+            self.judge_decision(n, &record);
         }
     }
 

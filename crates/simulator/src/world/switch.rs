@@ -18,7 +18,7 @@ use super::{Event, World};
 use protocol::fact::attach_digest;
 
 /// How long a till's request is held. Source: DESIGN §4.
-const HOLD_MS: u64 = 8_000;
+pub(super) const HOLD_MS: u64 = 8_000;
 /// Ticks do not begin at 0: a machine has run before its process starts.
 const TICK_BASE: u64 = 40_000;
 /// Requests that wait for one order.
@@ -120,6 +120,10 @@ impl Switch {
         }
     }
 
+    pub(super) const fn give_up_ms(&self) -> u64 {
+        self.policy.give_up_ms
+    }
+
     /// The shard of a payment. Half of the shards of a run that restarts with another count change owners.
     pub(super) fn shard_of(&self, n: u32) -> usize {
         let hash = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
@@ -190,6 +194,7 @@ impl World {
             |_| Seat { shard: Shard::new(config.clone(), now.tick), inbox: Vec::new(), run_at: u64::MAX };
         self.switch.seats = (0..shards).map(seat).collect();
         self.switch.is_up = true;
+        self.reasons.on_start(self.now);
         self.switch.frozen_until = 0;
         let mut open = Vec::new();
         let _ = self.switch.store.open_orders(&mut |found| match found {
@@ -396,6 +401,7 @@ impl World {
         if !waiting.unanswered {
             return;
         }
+        self.judge_patience(waiting.n, waiting.ask);
         let found = self.switch.find(waiting.n);
         let told = match (waiting.ask, found) {
             // It may be on its way into the store: nothing can be said.
