@@ -8,6 +8,7 @@
 pub mod draw;
 pub mod generate;
 pub mod oracle;
+pub mod order;
 pub mod targets;
 
 /// The API key of the vectors: it signs what must be taken, in tests and nowhere else.
@@ -29,6 +30,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "xml_read", run: targets::xml::read, dictionary: generate::DICTIONARY },
     Target { name: "xml_round_trip", run: targets::xml::round_trip, dictionary: generate::DICTIONARY },
     Target { name: "canonical", run: targets::canonical::sign, dictionary: targets::WORDS },
+    Target { name: "answer", run: targets::answer::judge, dictionary: targets::WORDS },
+    Target { name: "record", run: targets::record::store, dictionary: &[] },
+    Target { name: "config", run: targets::config::parse, dictionary: targets::SETTINGS },
 ];
 
 /// Runs the target called `name`.

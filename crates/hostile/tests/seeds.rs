@@ -71,4 +71,7 @@ targets! {
     xml_read ["MI-01", "MI-02", "MI-03", "MI-04", "MI-12", "MI-25", "INV-24"]
     xml_round_trip ["MI-04", "INV-25"]
     canonical ["MI-05", "MI-07", "INV-25"]
+    answer ["INV-04", "INV-10", "INV-25", "MI-25", "UB-23"]
+    record ["DB-11", "INV-24", "INV-28", "MI-25"]
+    config ["CF-01", "CF-02", "CF-07", "INV-26"]
 }

@@ -1,6 +1,9 @@
 //! The bodies of the targets.
 
+pub mod answer;
 pub mod canonical;
+pub mod config;
+pub mod record;
 pub mod xml;
 
 /// What requests and answers are bent with: names of fields, words of the protocol, what splits a signed text.
@@ -50,4 +53,37 @@ pub const WORDS: &[&str] = &[
     "中",
     "134567890123456789",
     "P20261123000000000001",
+];
+
+/// What settings are bent with.
+pub const SETTINGS: &[&str] = &[
+    "\n[store]\n",
+    "\n[limits]\n",
+    "\n[policy]\n",
+    "\n[northbound]\n",
+    "\n[[provider]]\n",
+    "\n[provider.quota]\n",
+    "\n%%%\n",
+    "mode = \"production\"",
+    "give_up_ms = 100",
+    "reversal_guard_ms = 0",
+    "orders_max = 0",
+    "orders_max = 4294967296",
+    "hold_ms = 99999",
+    "drain_ms = 10",
+    "key = \"CANARYCANARYCANARYCANARYCANARY32\"",
+    "key = \"CANARYCANARYCANARYCANARYCANARY32",
+    "key_file = \"/nowhere\"",
+    "HUFU_STORE__PATH=x",
+    "HUFU_MODE=sandbox",
+    "-1",
+    "9223372036854775807",
+    "1e9",
+    "1.5",
+    "true",
+    "[]",
+    "\"",
+    "=",
+    "\n",
+    ".",
 ];

@@ -5,6 +5,8 @@
 //! checksum, and a row that fails it is set aside while the others go on.
 
 mod checkpoint;
+#[doc(hidden)]
+pub mod codec;
 mod commit;
 mod error;
 mod gate;
