@@ -238,7 +238,7 @@ impl Config {
         let table: Table = text.parse().map_err(|err: toml::de::Error| {
             // The parser would show the line, and a secret may stand there that does not belong into the file.
             let before = err.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
+            let line = before.matches('\n').count().saturating_add(1);
             let what = format!("is no TOML at line {line}: {}", err.message());
             ConfigErrors(vec![Problem { setting: "the file".to_owned(), what }])
         })?;
