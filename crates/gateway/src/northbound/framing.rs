@@ -29,7 +29,7 @@ pub enum FramingError {
     /// No method, target and version with one blank between.
     #[error("the request line is malformed")]
     RequestLine,
-    /// A header line without name, with a blank in it, or a continuation.
+    /// A header line without name, with a name that is none, with control characters, or a continuation.
     #[error("a header line is malformed")]
     Header,
     /// `Content-Length` that is not plain digits.
@@ -263,7 +263,10 @@ impl Framing {
     fn header(&mut self, line: &[u8]) -> Result<(), FramingError> {
         let colon = memchr(b':', line).filter(|at| *at > 0).ok_or(FramingError::Header)?;
         let (name, value) = line.split_at(colon);
-        if !name.iter().all(|byte| byte.is_ascii_graphic()) {
+        // Source: RFC 9110, sections 5.1 and 5.5.
+        let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7F;
+        if !name.iter().all(is_token) || value.iter().any(is_control) {
             return Err(FramingError::Header);
         }
         let value = value.get(1..).unwrap_or_default().trim_ascii();
@@ -386,6 +389,9 @@ mod tests {
             ("POST / HTTP/1.1\r\nX: a\r\n Content-Length: 3\r\n\r\nabc", E::Header),
             ("POST / HTTP/1.1\r\n: a\r\n\r\n", E::Header),
             ("POST / HTTP/1.1\r\nno colon\r\n\r\n", E::Header),
+            ("POST / HTTP/1.1\r\n(X): a\r\n\r\n", E::Header),
+            ("POST / HTTP/1.1\r\nX: a\x1b[2J\r\n\r\n", E::Header),
+            ("POST / HTTP/1.1\r\nX: a\x7f\r\n\r\n", E::Header),
             ("POST / HTTP/1.1\nContent-Length: 3\r\n\r\nabc", E::BareLineEnd),
             ("POST / HTTP/1.1\r\nContent-Length: 3\n\r\nabc", E::BareLineEnd),
             ("POST / HTTP/1.1\r\nX: a\rContent-Length: 3\r\n\r\nabc", E::BareLineEnd),

@@ -1,9 +1,10 @@
 //! A till's connection as the HTTP library sees it: only plain bytes, and never for longer than allowed.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(super) struct Link {
     strikes: AtomicU32,
     /// When something last happened, in milliseconds since the listener was opened.
     active_ms: AtomicU64,
+    /// Whether its bytes were refused before the HTTP library saw them.
+    refused: AtomicBool,
     /// Wakes the connection to be closed as soon as nothing is being answered.
     pub(super) close: Notify,
 }
@@ -37,7 +40,17 @@ impl Link {
             answered: AtomicU32::new(0),
             strikes: AtomicU32::new(0),
             active_ms: AtomicU64::new(now_ms),
+            refused: AtomicBool::new(false),
             close: Notify::new(),
+        }
+    }
+
+    /// Notes that its bytes were refused, once: here, or by the HTTP library, which meets what is handed on
+    /// instead of them. The peer reads of no cause, so the log names it.
+    pub(super) fn refuse(&self, peer: SocketAddr, cause: &dyn std::fmt::Display) {
+        if !self.refused.swap(true, Ordering::Relaxed) {
+            metrics::refused(Refusal::Framing);
+            tracing::info!(%peer, %cause, "bytes refused");
         }
     }
 
@@ -95,6 +108,7 @@ pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
     /// Takes a stream that must not be closed at once.
     unread: Option<oneshot::Sender<S>>,
     link: Arc<Link>,
+    peer: SocketAddr,
     deadlines: Deadlines,
     framing: Framing,
     /// After a fault: what is still to be handed on instead, and nothing more is read.
@@ -123,6 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         stream: S,
         unread: oneshot::Sender<S>,
         link: Arc<Link>,
+        peer: SocketAddr,
         deadlines: Deadlines,
         head_bytes_max: usize,
     ) -> Self {
@@ -130,6 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             stream: Some(stream),
             unread: Some(unread),
             link,
+            peer,
             deadlines,
             framing: Framing::new(head_bytes_max),
             broken: None,
@@ -154,8 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             self.phase = (after, Instant::now());
         }
         let (plain, cause) = read.err()?;
-        metrics::refused(Refusal::Framing);
-        tracing::debug!(%cause, "bytes refused");
+        self.link.refuse(self.peer, &cause);
         Some(plain)
     }
 

@@ -241,6 +241,7 @@ impl<H: Handler> Server<H> {
             stream,
             give_back,
             Arc::clone(&link),
+            peer,
             self.limits.deadlines,
             self.limits.head_bytes_max,
         );
@@ -281,8 +282,10 @@ impl<H: Handler> Server<H> {
             };
             tokio::select! {
                 ended = connection.as_mut() => {
-                    if let Err(err) = ended {
-                        tracing::debug!(%peer, %err, "connection ended");
+                    match ended {
+                        Err(err) if err.is_parse() => link.refuse(peer, &err),
+                        Err(err) => tracing::debug!(%peer, %err, "connection ended"),
+                        Ok(()) => {}
                     }
                     return;
                 }
