@@ -218,7 +218,10 @@ async fn limits_hold_at_their_edge() {
     let harness = Harness::start().await;
     // A body of exactly the limit is read: it is no XML, which is another answer.
     let whole = harness.send("POST", QUERY, "", &vec![b'x'; at_most]).await;
-    assert_eq!((whole.status, whole.get("return_msg")), (200, "XML格式错误".to_owned()));
+    assert_eq!(
+        (whole.status, whole.get("return_msg")),
+        (200, "XML格式错误：text between elements".to_owned())
+    );
     let over = harness.send("POST", QUERY, "", &vec![b'x'; at_most + 1]).await;
     assert_eq!(over.status, 413);
     assert!(over.head.contains("connection: close"));

@@ -4,5 +4,6 @@ mod http;
 mod json;
 mod support;
 mod xml;
+mod xml_refused;
 
 pub(crate) use support::record;

@@ -38,6 +38,7 @@ const NO_BODY: &str = "post数据为空";
 const NOT_POST: &str = "请使用post方法";
 /// The order may or may not be known tomorrow.
 const TEXT_UNKNOWN: &str = "系统繁忙，结果未知，请查询订单";
+/// The wallet's own words, before the cause.
 const NOT_XML: &str = "XML格式错误";
 
 /// An endpoint.
@@ -148,8 +149,9 @@ fn check(
     if body.is_empty() {
         return Err(before_signature(Refusal::Malformed, "empty body".to_owned(), NO_BODY));
     }
-    let message =
-        reader.read(body).map_err(|err| before_signature(Refusal::Malformed, err.to_string(), NOT_XML))?;
+    let message = reader
+        .read(body)
+        .map_err(|err| before_signature(Refusal::Malformed, err.to_string(), &format!("{NOT_XML}：{err}")))?;
     let envelope = Envelope::read(&message)
         .map_err(|err| before_signature(Refusal::Field, err.to_string(), &err.err_code_des()))?;
     let (merchant, caller) = authenticate(directory, &envelope, &message, scratch)
