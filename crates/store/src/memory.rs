@@ -22,8 +22,10 @@ pub struct CrashStore {
     durable: BTreeMap<OrderKey, Arc<Record>>,
     /// Commits that are not durable yet, oldest first.
     staged: VecDeque<Vec<Arc<Record>>>,
-    /// What the next commit is judged against: `durable` with all of `staged` applied.
+    /// What the next commit is judged against, where it is not what is durable: the newest of `staged`.
     newest: BTreeMap<OrderKey, Arc<Record>>,
+    /// The keys of durable records that are open.
+    open: BTreeSet<OrderKey>,
     damaged: BTreeSet<OrderKey>,
     fence: u64,
     fence_newest: u64,
@@ -61,7 +63,7 @@ impl CrashStore {
     pub fn crash(&mut self, kept: usize) {
         self.sync_first(kept);
         self.staged.clear();
-        self.newest = self.durable.clone();
+        self.newest.clear();
         self.faults.clear();
         self.fence_newest += 1;
         self.fence = self.fence_newest;
@@ -91,9 +93,22 @@ impl CrashStore {
         for _ in 0..commits {
             let Some(records) = self.staged.pop_front() else { break };
             for record in records {
+                if record.is_open() {
+                    self.open.insert(record.key);
+                } else {
+                    self.open.remove(&record.key);
+                }
                 self.durable.insert(record.key, record);
             }
         }
+        if self.staged.is_empty() {
+            self.newest.clear();
+        }
+    }
+
+    /// The newest record under `key`, durable or not.
+    fn newest(&self, key: &OrderKey) -> Option<&Arc<Record>> {
+        self.newest.get(key).or_else(|| self.durable.get(key))
     }
 
     fn is_damaged(&self, key: &OrderKey) -> Option<Damaged> {
@@ -101,7 +116,7 @@ impl CrashStore {
     }
 
     fn judge(&self, offered: &Record) -> Option<Outcome> {
-        let found = self.newest.get(&offered.key);
+        let found = self.newest(&offered.key);
         let found_version = found.map_or(0, |found| found.version);
         let applies = match found {
             None => offered.version == 1,
@@ -139,7 +154,7 @@ impl Store for CrashStore {
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
             let conflict = if refused.contains(&record.key) {
-                let shown = match self.newest.get(&record.key) {
+                let shown = match self.newest(&record.key) {
                     Some(found) if !self.damaged.contains(&record.key) => Record::clone(found),
                     found => stand_in(record, found.map_or(0, |found| found.version)),
                 };
@@ -166,14 +181,14 @@ impl Store for CrashStore {
     }
 
     fn open_orders(&mut self, visit: &mut dyn FnMut(Recovered)) -> Result<u64, StoreError> {
+        for key in &self.damaged {
+            visit(Recovered::Damaged(Damaged { key: Some(*key), why: "checksum differs".to_owned() }));
+        }
         let mut open = 0;
-        for (key, record) in &self.durable {
-            if let Some(damaged) = self.is_damaged(key) {
-                visit(Recovered::Damaged(damaged));
-            } else if record.is_open() {
-                open += 1;
-                visit(Recovered::Open(Box::new(Record::clone(record))));
-            }
+        let sound = self.open.iter().filter(|key| !self.damaged.contains(key));
+        for record in sound.filter_map(|key| self.durable.get(key)) {
+            open += 1;
+            visit(Recovered::Open(Box::new(Record::clone(record))));
         }
         Ok(open)
     }
