@@ -4,8 +4,8 @@ use state_machine::Record;
 use state_machine::shard::{Action, Said};
 use state_machine::till;
 
-use super::faults::Step;
 use super::judge::Wire;
+use super::kind::Step;
 use super::setup::Broken;
 use super::tills::{Ask, n_of};
 use super::told::Told;

@@ -3,17 +3,17 @@
 use protocol::wechat_v2::field;
 use protocol::wechat_v2::verdict::Signature;
 use protocol::xml::{Message, Writer};
-use signer::{Case, Key, Kind, Scratch};
+use signer::{Case, Key, KeyRing, Kind, Scratch};
 use state_machine::shard::Call as Ask;
 
-use super::KEYS;
 use super::calls::What;
+use super::{KEYS, OLD_KEYS};
 use crate::message::{Call, Number, RefundNumber, Request};
 
 /// The switch's side of the wire: keys and buffers.
 #[derive(Debug)]
 pub(super) struct Client {
-    keys: Vec<(Key, Kind)>,
+    keys: Vec<(KeyRing, Kind)>,
     scratch: Scratch,
     nonce: u64,
 }
@@ -32,7 +32,9 @@ pub(super) const fn path(what: What) -> &'static str {
 impl Client {
     pub(super) fn new() -> Self {
         let kinds = [Kind::Md5, Kind::HmacSha256];
-        let keys = KEYS.iter().filter_map(|text| Key::new(text).ok()).zip(kinds).collect();
+        // A change of keys goes on all the time: what the key before this one signs is taken, too (UB-24).
+        let ring = |(new, old): (&&str, &&str)| Some(KeyRing::new(Key::new(new).ok()?, Key::new(old).ok()));
+        let keys = KEYS.iter().zip(&OLD_KEYS).filter_map(ring).zip(kinds).collect();
         Self { keys, scratch: Scratch::new(), nonce: 0 }
     }
 

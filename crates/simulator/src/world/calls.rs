@@ -10,8 +10,8 @@ use state_machine::Record;
 use state_machine::shard::{Call, Input, OrderRef};
 
 use super::bytes::Client;
-use super::faults::{Kind, Step};
 use super::judge::Wire;
+use super::kind::{Kind, Step};
 use super::network::Received;
 use super::setup::Broken;
 use super::tills::{n_of, provider_of};
@@ -196,7 +196,7 @@ impl World {
             let after_ms = self.rng.network.below(30);
             return self.receive(call, Received::NoCertificate, after_ms, true);
         }
-        if self.weather.is(Kind::WalletDown) {
+        if self.weather.is(Kind::WalletDown) || self.weather.is(Kind::Outage) {
             // Refused at once, or no answer to the first packet: two hosts, two seconds each.
             let after_ms = if self.rng.network.below(2) == 0 { self.rng.network.below(20) } else { 4_000 };
             return self.receive(call, Received::Unsent, after_ms, true);
@@ -300,8 +300,9 @@ impl World {
     /// What an answer means, by the production tables; `None` if another page of refunds must be asked for.
     fn judged(&mut self, call: CallRef, received: &Received) -> Option<(usize, Input)> {
         let broken = self.setup.broken;
-        let (n, believed);
-        let left_tick = self.calls.get(call).and_then(|calling| calling.left_at).map(|at| self.tick_of(at));
+        let believed;
+        let (n, left_at) = self.calls.get(call).map(|calling| (calling.n, calling.left_at))?;
+        let (left_tick, delivered_once) = (left_at.map(|at| self.tick_of(at)), self.delivered_once(n));
         let Self { calls, callers, judge, .. } = self;
         let Calls { slots, reader, document, client, .. } = calls;
         let (_, place) = slots.get_mut(call.slot as usize)?;
@@ -316,11 +317,10 @@ impl World {
             sub_mch_id: Some(&caller.sub_mch_id),
             out_trade_no: &key.number,
             amount,
-            delivered_once: true,
+            delivered_once,
         };
         let exchange = received.exchange(document);
         let verify = |message: &Message<'_>| received.signature(client.as_mut(), provider, message);
-        n = calling.n;
         let (order, call, amount) = (calling.order, calling.call, calling.record.amount);
         let shard = usize::from(calling.shard);
         let input = match calling.what {

@@ -22,9 +22,42 @@ const GUARD_MS: u64 = 15_000;
 /// The window of a budget. Source: DESIGN §3, any sliding second.
 const SECOND_MS: u64 = 1_000;
 
+/// The book in which a judge found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Book {
+    /// The durable records.
+    Records,
+    /// The log of what left for the wallet.
+    Wire,
+    /// The notebook of what tills were told.
+    Notebook,
+    /// The wallet's ledger, compared with the records once the calm is over.
+    Ledger,
+    /// The world itself: the driver's own promises.
+    World,
+}
+
+impl Book {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Wire => "wire",
+            Self::Notebook => "notebook",
+            Self::Ledger => "ledger",
+            Self::World => "world",
+        }
+    }
+}
+
 /// A rule that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    /// Who found it.
+    pub book: Book,
+    /// Events of the run until then.
+    pub events: u64,
     /// Its id, as in faults-and-invariants.
     pub rule: &'static str,
     /// The payment's place in the run, if it concerns one.
@@ -72,6 +105,8 @@ struct Page {
     known: bool,
     /// A till asked for a reversal.
     asked: bool,
+    /// Its row was spoilt: it is an operator's, and nothing is promised of it but that nothing certain is told.
+    damaged: bool,
 }
 
 /// Calls of one kind in the last second.
@@ -89,9 +124,15 @@ pub(super) struct Judge {
     pub(super) violations: Vec<Violation>,
     /// For each provider: pay, query, reverse.
     windows: Vec<[Window; 3]>,
+    /// Which book the present look is into.
+    book: Book,
+    pub(super) events: u64,
     /// Durable records that something must still be done for, held ones apart.
     pub(super) open: u64,
     pub(super) peak_open: u64,
+    /// Of these the undecided ones.
+    pub(super) pending: u64,
+    pub(super) peak_pending: u64,
     pub(super) now: u64,
     pub(super) probes: Probes,
 }
@@ -109,8 +150,12 @@ impl Judge {
             pages: vec![Page::default(); usize::try_from(orders).unwrap_or(0)],
             violations: Vec::new(),
             windows: vec![[window(quota.pay), window(quota.query), window(quota.reverse)]; providers],
+            book: Book::World,
+            events: 0,
             open: 0,
             peak_open: 0,
+            pending: 0,
+            peak_pending: 0,
             now: 0,
             probes: Probes::default(),
         }
@@ -118,7 +163,8 @@ impl Judge {
 
     pub(super) fn break_rule(&mut self, rule: &'static str, n: Option<u32>, what: impl Into<String>) {
         if self.violations.len() < VIOLATIONS_MAX {
-            self.violations.push(Violation { rule, n, at_ms: self.now, what: what.into() });
+            let Self { book, events, now, .. } = *self;
+            self.violations.push(Violation { book, events, rule, n, at_ms: now, what: what.into() });
         }
     }
 
@@ -136,11 +182,25 @@ impl Judge {
     /// A record became durable: the moves are legal, the amount stays, and every end has its cause (INV-03, 07,
     /// 15, 28).
     pub(super) fn on_durable(&mut self, n: u32, record: &Arc<Record>) {
+        self.look(Book::Records, |judge| judge.read_record(n, record));
+    }
+
+    /// Looks into a book: what is found there is that judge's.
+    fn look(&mut self, book: Book, read: impl FnOnce(&mut Self)) {
+        let outer = std::mem::replace(&mut self.book, book);
+        read(self);
+        self.book = outer;
+    }
+
+    fn read_record(&mut self, n: u32, record: &Arc<Record>) {
         let before = self.page(n).durable.replace(Arc::clone(record));
         self.probes.record(before.as_deref(), record);
         let was_due = before.as_deref().is_some_and(is_due);
         self.open = self.open + u64::from(is_due(record)) - u64::from(was_due);
         self.peak_open = self.peak_open.max(self.open);
+        let was_pending = before.as_deref().is_some_and(|was| was.state.is_undecided());
+        self.pending = self.pending + u64::from(record.state.is_undecided()) - u64::from(was_pending);
+        self.peak_pending = self.peak_pending.max(self.pending);
         let was = before.as_deref();
         if was.map_or(0, |was| was.version) + 1 != record.version {
             self.break_rule("INV-15", Some(n), format!("version {} follows another", record.version));
@@ -182,6 +242,10 @@ impl Judge {
     /// A request leaves for the wallet: what explains it is durable, and nothing forbids it (INV-02, 05, 07, 08,
     /// 14).
     pub(super) fn on_wire(&mut self, n: u32, wire: Wire) {
+        self.look(Book::Wire, |judge| judge.read_wire(n, wire));
+    }
+
+    fn read_wire(&mut self, n: u32, wire: Wire) {
         let now = self.now;
         let page = self.page(n);
         let Some(record) = page.durable.clone() else {
@@ -234,6 +298,10 @@ impl Judge {
 
     /// A call takes its place in the budget of its provider (INV-23; DESIGN §3).
     pub(super) fn on_call(&mut self, provider: usize, wire: Wire) {
+        self.look(Book::Wire, |judge| judge.read_call(provider, wire));
+    }
+
+    fn read_call(&mut self, provider: usize, wire: Wire) {
         let now = self.now;
         let kind = match wire {
             Wire::Pay => 0,
@@ -256,6 +324,15 @@ impl Judge {
         }
     }
 
+    /// The row of a payment is spoilt (DB-11).
+    pub(super) fn on_damaged(&mut self, n: u32) {
+        self.page(n).damaged = true;
+    }
+
+    pub(super) fn is_damaged(&self, n: u32) -> bool {
+        self.pages.get(usize::try_from(n).unwrap_or(usize::MAX)).is_some_and(|page| page.damaged)
+    }
+
     /// A till sends its order to reverse.
     pub(super) fn on_reversal_asked(&mut self, n: u32) {
         self.page(n).asked = true;
@@ -264,10 +341,17 @@ impl Judge {
     /// A request to pay `fen` is answered: another content than the number's is a conflict and nothing else, and
     /// its own content never is, unless the wallet said so (INV-16).
     pub(super) fn on_pay_told(&mut self, n: u32, told: Told, fen: u64) {
-        let Some(record) = self.durable(n) else { return };
+        self.look(Book::Notebook, |judge| judge.read_pay_told(n, told, fen));
+    }
+
+    fn read_pay_told(&mut self, n: u32, told: Told, fen: u64) {
+        let Some(record) = self.durable(n).cloned() else { return };
         let (Some(amount), cause) = (record.amount, record.cause) else { return };
         let taken = matches!(cause, Some(Cause::Row(Row::A12 | Row::A13)));
+        // What stands in for a damaged row knows no content.
+        let damaged = self.page(n).damaged;
         let right = match told {
+            Told::Open if damaged => true,
             Told::NumberUsed => amount.get() != fen || taken,
             Told::NotAccepted(_) | Told::Lost => true,
             Told::Paid
@@ -299,6 +383,10 @@ impl Judge {
         version: u32,
         money: impl FnOnce() -> Option<Money>,
     ) {
+        self.look(Book::Notebook, |judge| judge.read_told(n, told, version, money));
+    }
+
+    fn read_told(&mut self, n: u32, told: Told, version: u32, money: impl FnOnce() -> Option<Money>) {
         self.probes.told(told.as_str());
         let page = self.page(n);
         let before = (page.paid, page.never, page.returned, page.known);
@@ -309,7 +397,10 @@ impl Judge {
         page.returned |= told.says_returned();
         page.known |= !told.says_nothing();
         let record = page.durable.clone();
+        let damaged = page.damaged;
         let contradicts = match told {
+            // "Ask again", of a row that cannot be trusted.
+            Told::Open if damaged => false,
             Told::Paid | Told::OrderPaid | Told::Refunded => never || returned,
             Told::Failed => paid,
             Told::Closing => paid && !asked,

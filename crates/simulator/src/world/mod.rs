@@ -12,7 +12,7 @@ use state_machine::Policy;
 use state_machine::shard::Call;
 use timer_wheel::{Tick, Wheel};
 
-use self::calls::{CallRef, Calls};
+use self::calls::{CallRef, Calls, What};
 use self::faults::{Fault, Weather};
 use self::judge::Judge;
 use self::judge::finish::Transit;
@@ -27,13 +27,17 @@ use crate::wallet::Wallet;
 mod actions;
 mod bytes;
 mod calls;
+mod disk;
 mod faults;
 mod judge;
+mod kind;
 mod network;
 mod probes;
 mod reasons;
 mod report;
 mod setup;
+mod spoil;
+mod sqlite;
 mod store;
 mod switch;
 mod tills;
@@ -42,17 +46,22 @@ mod told;
 #[cfg(test)]
 mod tests;
 
-pub use faults::Kind;
-pub use judge::Violation;
+pub use judge::{Book, Violation};
+pub use kind::Kind;
 pub use probes::Probes;
 pub use report::{Report, Summary};
-pub use setup::{Broken, Customers, Setup, Tills};
+pub use setup::{Broken, Customers, Setup, Storage, Tills};
 
-/// Whatever runs longer than this many events a payment goes round in circles.
-const EVENTS_PER_ORDER_MAX: u64 = 20_000;
+/// Whatever runs longer than this many steps a payment goes round in circles.
+const STEPS_PER_ORDER_MAX: u64 = 20_000;
+/// Lines on what concerns every payment that stand before the first of the payment that is followed.
+const LINES_BEFORE: usize = 5;
 /// The keys of the two providers: one signs with MD5, the other with HMAC-SHA256.
 const KEYS: [&str; tills::PROVIDERS] =
     ["192006250b4c09247ec02edce69f6a2d", "8f2b6c1d4e9a70533b5ad21c7f0e6849"];
+/// The keys before these, which still sign now and then.
+const OLD_KEYS: [&str; tills::PROVIDERS] =
+    ["1f0e8d7c6b5a49382716050403020100", "c2d3e4f5061728394a5b6c7d8e9fa0b1"];
 
 /// What happens at a moment.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +93,7 @@ enum Event {
     /// A call reaches the wallet.
     Arrives(CallRef),
     /// A copy that the network made reaches the wallet.
-    Copy { n: u32, kind: Call },
+    Copy { n: u32, what: What },
     /// A customer is debited although a query has shown PAYERROR.
     Debit { n: u32 },
     /// A driver that is broken on purpose reverses by itself.
@@ -129,16 +138,22 @@ struct World {
     switch: Switch,
     calls: Calls,
     weather: Weather,
-    wall_offset_ms: i64,
     is_calm: bool,
     judge: Judge,
     reasons: reasons::Reasons,
-    late: Transit,
+    /// How each pay request travelled.
+    transit: Vec<Transit>,
+    /// The last answers of each kind, while they are mixed up.
+    crossed: std::collections::BTreeMap<u8, (u32, crate::message::Answer)>,
     /// The payment that is followed, and what happened to it.
     followed: Option<u32>,
+    followed_began: bool,
     lines: Vec<String>,
     hash: u64,
+    /// Inputs to a shard, and requests to the wallet.
     events: u64,
+    /// Everything that happened at a moment, the tills' own timers too.
+    steps: u64,
 }
 
 /// Runs a seed, and tells what the judges found.
@@ -205,9 +220,9 @@ impl World {
             .collect();
         let policy = Policy { query_gap_ms: drawn.query_gap_ms, ..Policy::default() };
         let judge = Judge::new(setup.orders, tills::PROVIDERS, drawn.quota);
-        let weather = Weather::new(setup.faults);
+        let weather = Weather::new(if setup.faults { u64::from(setup.intensity) } else { 0 });
         let mut world = Self {
-            switch: Switch::new(policy, drawn.quota, drawn.orders_max, setup.orders, setup.seed),
+            switch: Switch::new(policy, drawn.quota, drawn.orders_max, &setup),
             wallet: Wallet::new(setup.seed, options),
             callers,
             now: 0,
@@ -217,15 +232,17 @@ impl World {
             active: 0,
             calls: Calls::new(setup.bytes),
             weather,
-            wall_offset_ms: 0,
             is_calm: false,
             judge,
             reasons: reasons::Reasons::new(setup.orders),
-            late: vec![0; usize::try_from(setup.orders).unwrap_or(0)],
+            transit: vec![Transit::default(); usize::try_from(setup.orders).unwrap_or(0)],
+            crossed: std::collections::BTreeMap::new(),
             followed,
+            followed_began: false,
             lines: Vec::new(),
             hash: setup.seed,
             events: 0,
+            steps: 0,
             setup,
             drawn,
         };
@@ -242,27 +259,24 @@ impl World {
     }
 
     fn play_on(&mut self) -> Report {
-        let events_max = (u64::from(self.setup.orders) + 50) * EVENTS_PER_ORDER_MAX;
+        let steps_max = (u64::from(self.setup.orders) + 50) * STEPS_PER_ORDER_MAX;
         let mut ends_by = u64::MAX;
         while let Some((at, event)) = self.queue.pop_due(Tick::MAX) {
             let at = at.as_ms();
-            if at > ends_by || self.events > events_max || self.is_over() {
+            if at > ends_by || self.steps > steps_max || self.is_over() || self.is_enough() {
                 break;
             }
             self.now = at;
             self.judge.now = at;
-            self.events += 1;
+            self.judge.events = self.events;
+            self.steps += 1;
             if matches!(event, Event::Calm) {
                 ends_by = at + self.setup.calm_max_ms;
             }
             self.happen(event);
         }
-        if self.events > events_max {
-            self.judge.break_rule(
-                "INV-18",
-                None,
-                format!("{} events: it goes round in circles", self.events),
-            );
+        if self.steps > steps_max {
+            self.judge.break_rule("INV-18", None, format!("{} steps: it goes round in circles", self.steps));
         }
         self.report()
     }
@@ -270,6 +284,11 @@ impl World {
     /// Whether nothing is left that could change: all orders have ended, and all tills are through.
     fn is_over(&self) -> bool {
         self.is_calm && self.judge.open == 0 && self.active == 0 && self.calls.is_idle() && self.all_begun()
+    }
+
+    /// Whether the run was to end with the first violation, and there is one.
+    const fn is_enough(&self) -> bool {
+        self.setup.stops_at_first && !self.judge.violations.is_empty()
     }
 
     fn all_begun(&self) -> bool {
@@ -291,11 +310,11 @@ impl World {
             Event::Leaves(call) => self.on_leaves(call),
             Event::Late(call) => self.on_late(call),
             Event::Arrives(call) => self.on_arrives(call),
-            Event::Copy { n, kind } => self.on_copy(n, kind),
+            Event::Copy { n, what } => self.on_copy(n, what),
             Event::Debit { n } => self.on_debit(n),
             Event::Rogue { n } => {
                 self.log_wire(n, judge::Wire::Reverse);
-                self.on_copy(n, Call::Reverse);
+                self.on_copy(n, What::Other(Call::Reverse));
             }
             Event::Ends(call) => self.on_ends(call),
             Event::Fault(fault) => self.on_fault(fault),
@@ -311,7 +330,11 @@ impl World {
             return;
         }
         self.begin_payment();
-        let gap_ms = if self.weather.is(Kind::Crowd) { 4 } else { 2 * self.drawn.gap_ms };
+        let gap_ms = match () {
+            () if self.weather.is(Kind::Flood) => 1,
+            () if self.weather.is(Kind::Crowd) => 4,
+            () => 2 * self.drawn.gap_ms,
+        };
         let gap_ms = self.rng.tills.below(gap_ms + 1);
         self.later(gap_ms, Event::Customer);
     }
@@ -334,6 +357,11 @@ impl World {
     /// Writes down what happens to the payment that is followed.
     fn note(&mut self, n: u32, line: impl FnOnce() -> String) {
         if self.followed == Some(n) {
+            if !std::mem::replace(&mut self.followed_began, true) {
+                // What happened long before it began explains nothing.
+                let kept = self.lines.len().saturating_sub(LINES_BEFORE);
+                self.lines.drain(..kept);
+            }
             self.note_all(line);
         }
     }
@@ -344,9 +372,5 @@ impl World {
             let (s, ms) = (self.now / 1_000, self.now % 1_000);
             self.lines.push(format!("{s:>7}.{ms:03}  {}", line()));
         }
-    }
-
-    fn probes_fault(&mut self, name: &'static str) {
-        self.judge.probes.fault(name);
     }
 }

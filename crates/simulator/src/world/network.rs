@@ -7,7 +7,7 @@ use state_machine::shard::Call as Ask;
 
 use super::bytes::Client;
 use super::calls::{CallRef, What};
-use super::faults::Kind;
+use super::kind::Kind;
 use super::tills::{Till, key_of};
 use super::{Event, World};
 use crate::face::BytesReply;
@@ -36,6 +36,8 @@ pub(super) enum Received {
     Typed(Reply),
     /// The same in bytes.
     Bytes(BytesReply),
+    /// The beginning of an answer.
+    Cut(Vec<u8>),
 }
 
 impl Received {
@@ -54,7 +56,7 @@ impl Received {
             Self::Typed(Reply::Http { status, html }) | Self::Bytes(BytesReply::Http { status, html }) => {
                 Exchange::Answer { status: *status, body: html.as_bytes() }
             }
-            Self::Bytes(BytesReply::Xml(body)) => Exchange::Answer { status: 200, body },
+            Self::Bytes(BytesReply::Xml(body)) | Self::Cut(body) => Exchange::Answer { status: 200, body },
         }
     }
 
@@ -78,7 +80,7 @@ impl Received {
 }
 
 /// Writes an answer with a stand-in for its signature.
-fn write(answer: &Answer, document: &mut Vec<u8>) {
+pub(super) fn write(answer: &Answer, document: &mut Vec<u8>) {
     document.clear();
     document.extend_from_slice(b"<xml>");
     let mark = (answer.seal != Seal::Unsigned).then_some(("sign", "S"));
@@ -124,10 +126,8 @@ impl World {
             900
         } else if self.weather.is(Kind::Storm) {
             500
-        } else if self.weather.drizzle {
-            3
         } else {
-            0
+            3 * self.weather.drizzle
         };
         Self::happens(&mut self.rng.network, per_mille)
     }
@@ -159,8 +159,17 @@ impl World {
                 };
                 delay_ms = self.rng.network.below(longest_ms);
             }
-            if let Some(late) = self.late.get_mut(usize::try_from(n).unwrap_or(usize::MAX)) {
-                *late = u32::try_from(delay_ms).unwrap_or(u32::MAX);
+            let mut transit_ms = delay_ms;
+            let is_copied = self.weather.is(Kind::PayTwice) && !self.delivered_once(n);
+            if is_copied && self.rng.network.below(2) == 0 {
+                let after_ms = self.rng.network.below(12_000);
+                self.later(after_ms, Event::Copy { n, what });
+                self.judge.probes.other("pay_delivered_twice");
+                transit_ms = transit_ms.max(after_ms);
+            }
+            if let Some(transit) = self.transit.get_mut(usize::try_from(n).unwrap_or(usize::MAX)) {
+                transit.longest_ms = u32::try_from(transit_ms).unwrap_or(u32::MAX);
+                transit.may_be_copied |= is_copied;
             }
             if delay_ms >= 10_000 {
                 // It is given up before it arrives.
@@ -169,11 +178,10 @@ impl World {
             }
         }
         if let What::Other(kind) = what {
-            let copies =
-                if self.weather.is(Kind::Duplicates) { 400 } else { u64::from(self.weather.drizzle) };
+            let copies = if self.weather.is(Kind::Duplicates) { 400 } else { self.weather.drizzle };
             if kind != Ask::Refund && Self::happens(&mut self.rng.network, copies) {
                 let after_ms = self.rng.network.below(20_000);
-                self.later(after_ms, Event::Copy { n, kind });
+                self.later(after_ms, Event::Copy { n, what });
             }
         }
         self.later(delay_ms, Event::Arrives(call));
@@ -190,11 +198,7 @@ impl World {
         if matches!(what, What::Other(Ask::Query | Ask::LastQuery)) {
             self.refund_on_platform(n, now_ms);
         }
-        let (at_ms, received) = if what == What::Other(Ask::Reverse) && self.is_refused_for_good(n, now_ms) {
-            (now_ms, Received::Typed(self.refused_reversal(n)))
-        } else {
-            self.hand_over(n, what, &request, now_ms)
-        };
+        let (at_ms, received) = self.ask_wallet(n, what, &request, now_ms);
         self.note(n, || format!("wallet: {} -> {}", what.wire().as_str(), words(&received)));
         if what == What::Pay {
             self.judge_arrival(n);
@@ -217,16 +221,30 @@ impl World {
     }
 
     /// A copy reaches the wallet; nobody hears its answer.
-    pub(super) fn on_copy(&mut self, n: u32, kind: Ask) {
-        let request = self.request(n, What::Other(kind), 0, "", 0);
+    pub(super) fn on_copy(&mut self, n: u32, what: What) {
+        let amount = self.judge.durable(n).and_then(|record| record.amount).map_or(0, protocol::Fen::get);
+        let request = self.request(n, what, amount, "", 0);
         let now_ms = self.true_ms();
+        self.events += 1;
         let outcome = self.wallet.handle(&request, now_ms);
-        self.note(n, || format!("wallet: a copy of {kind:?} -> {}", words(&Received::Typed(outcome.reply))));
+        self.note(n, || {
+            format!(
+                "wallet: a copy of {} -> {}",
+                what.wire().as_str(),
+                words(&Received::Typed(outcome.reply))
+            )
+        });
+    }
+
+    /// Whether nothing on the way to the wallet of this payment repeats requests (G4).
+    pub(super) fn delivered_once(&self, n: u32) -> bool {
+        !(self.drawn.has_replaying_proxy && super::tills::provider_of(key_of(n).merchant).0 == 1)
     }
 
     /// An order that ended by absence must not see its pay request arrive as early as this (INV-11).
     fn judge_arrival(&mut self, n: u32) {
-        let late = self.late.get(usize::try_from(n).unwrap_or(usize::MAX)).copied().unwrap_or(0);
+        let transit = self.transit.get(usize::try_from(n).unwrap_or(usize::MAX)).copied();
+        let late = transit.map_or(0, |transit| transit.longest_ms);
         let absent = self.judge.durable(n).is_some_and(|record| record.proof == Some(Row::C9));
         if absent && u64::from(late) <= LATE_MAX_MS {
             self.judge.break_rule(
@@ -284,7 +302,7 @@ impl World {
 
     /// Some orders the wallet never reverses once they are paid, so that only a repair refund returns the money
     /// (C7).
-    fn is_refused_for_good(&mut self, n: u32, now_ms: i64) -> bool {
+    pub(super) fn is_refused_for_good(&mut self, n: u32, now_ms: i64) -> bool {
         if !self.drawn.refuses_reversals || n % 16 != 3 {
             return false;
         }
@@ -293,7 +311,7 @@ impl World {
         entry.is_some_and(|entry| matches!(entry.state, State::Paid | State::Refund))
     }
 
-    fn refused_reversal(&mut self, n: u32) -> Reply {
+    pub(super) fn refused_reversal(&mut self, n: u32) -> Reply {
         let merchant = usize::try_from(key_of(n).merchant.0).unwrap_or(usize::MAX);
         let caller = self.callers.get(merchant).cloned().unwrap_or_default();
         let mut answer = Answer { fields: Vec::new(), seal: Seal::Signed, of_another_order: false };
@@ -309,23 +327,6 @@ impl World {
             answer.push(name, value);
         }
         Reply::Answer(answer)
-    }
-
-    fn hand_over(&mut self, n: u32, what: What, request: &Request, now_ms: i64) -> (i64, Received) {
-        let provider = super::tills::provider_of(key_of(n).merchant).0;
-        let provider = usize::try_from(provider).unwrap_or(0);
-        match &mut self.calls.client {
-            Some(client) => {
-                let body = client.write(provider, request);
-                let certified = matches!(what, What::Other(Ask::Reverse | Ask::Refund));
-                let outcome = self.wallet.handle_bytes(super::bytes::path(what), &body, certified, now_ms);
-                (outcome.at_ms, Received::Bytes(outcome.reply))
-            }
-            None => {
-                let outcome = self.wallet.handle(request, now_ms);
-                (outcome.at_ms, Received::Typed(outcome.reply))
-            }
-        }
     }
 
     fn request(&self, n: u32, what: What, amount: u64, refund_no: &str, offset: usize) -> Request {
@@ -371,7 +372,9 @@ fn words(received: &Received) -> String {
                 .unwrap_or_default();
             format!("{text} {}", get("recall"))
         }
-        Received::Bytes(BytesReply::Xml(xml)) => String::from_utf8_lossy(xml).into_owned(),
+        Received::Bytes(BytesReply::Xml(xml)) | Received::Cut(xml) => {
+            String::from_utf8_lossy(xml).into_owned()
+        }
         Received::Typed(Reply::Drop | Reply::Hang | Reply::Http { .. })
         | Received::Bytes(BytesReply::Drop | BytesReply::Hang | BytesReply::Http { .. })
         | Received::Unsent

@@ -102,6 +102,7 @@ impl World {
             Received::Bytes(BytesReply::Xml(_)) => return, // Whose it is does not stand in it.
             Received::Typed(Reply::Drop | Reply::Hang | Reply::Http { .. })
             | Received::Bytes(BytesReply::Drop | BytesReply::Hang | BytesReply::Http { .. })
+            | Received::Cut(_)
             | Received::Unsent
             | Received::Lost
             | Received::NoCertificate => (false, true),
@@ -128,6 +129,8 @@ impl World {
         let asked_at = self.now - switch::HOLD_MS;
         let calm = self.reasons.calm_at.is_some_and(|at| at < asked_at) && self.reasons.started_at < asked_at;
         let decided = self.reasons.page(n).and_then(|page| page.decided_at);
+        // A damaged row is answered with "ask again", whatever was decided before.
+        let calm = calm && !self.judge.is_damaged(n);
         if calm && matches!(ask, Ask::Pay(_)) && decided.is_some_and(|at| at + BUSY_MS < self.now) {
             self.judge.break_rule(
                 "INV-16",

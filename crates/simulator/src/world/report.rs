@@ -25,12 +25,18 @@ pub struct Report {
     pub returned: u64,
     /// Orders that are held: the operator's.
     pub held: u64,
+    /// Orders whose row was spoilt: the operator's, too.
+    pub damaged: u64,
     /// Orders that neither ended nor are held.
     pub open: u64,
     /// The most orders open at once.
     pub peak_open: u64,
-    /// Events of the run.
+    /// The most undecided orders at once.
+    pub peak_pending: u64,
+    /// Events of the run: inputs to a shard, and to the wallet.
     pub events: u64,
+    /// Everything that happened at a moment, also between tills and switch.
+    pub steps: u64,
     /// How much virtual time passed, in milliseconds.
     pub virtual_ms: u64,
     /// The same for the same setup (INV-30).
@@ -46,13 +52,21 @@ impl World {
         let end_ms = self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0);
         self.wallet.advance(end_ms);
         let parity = |sub_mch_id: &str| sub_mch_id.bytes().last().map(|digit| u32::from(digit & 1));
+        if self.is_enough() {
+            return self.sum_up(Ends::default());
+        }
+        let stored = self.switch.disk.all();
         let ends: Ends = self.judge.finish(
             self.wallet.ledger(),
-            self.switch.store.durable(),
+            stored.iter(),
             |entry| Some(2 * n_of_text(&entry.key.out_trade_no)? + parity(&entry.key.sub_mch_id)?),
             n_of,
-            &self.late,
+            &self.transit,
         );
+        self.sum_up(ends)
+    }
+
+    fn sum_up(&mut self, ends: Ends) -> Report {
         Report {
             seed: self.setup.seed,
             orders: u64::try_from(self.tills.len()).unwrap_or(u64::MAX),
@@ -61,9 +75,12 @@ impl World {
             reversed: ends.reversed,
             returned: ends.returned,
             held: ends.held,
+            damaged: ends.damaged,
             open: ends.open,
             peak_open: self.judge.peak_open,
+            peak_pending: self.judge.peak_pending,
             events: self.events,
+            steps: self.steps,
             virtual_ms: self.now,
             hash: self.hash,
             violations: std::mem::take(&mut self.judge.violations),
@@ -89,12 +106,18 @@ pub struct Summary {
     pub returned: u64,
     /// Orders that are held.
     pub held: u64,
+    /// Orders whose row was spoilt.
+    pub damaged: u64,
     /// Orders that neither ended nor are held.
     pub open: u64,
     /// The most orders open at once in any run.
     pub peak_open: u64,
+    /// The most undecided orders at once in any run.
+    pub peak_pending: u64,
     /// Events.
     pub events: u64,
+    /// Steps.
+    pub steps: u64,
     /// Virtual time, in milliseconds.
     pub virtual_ms: u64,
     /// Real time, in milliseconds; 0 if it was not measured.
@@ -117,9 +140,12 @@ impl Summary {
         self.reversed += report.reversed;
         self.returned += report.returned;
         self.held += report.held;
+        self.damaged += report.damaged;
         self.open += report.open;
         self.peak_open = self.peak_open.max(report.peak_open);
+        self.peak_pending = self.peak_pending.max(report.peak_pending);
         self.events += report.events;
+        self.steps += report.steps;
         self.virtual_ms += report.virtual_ms;
         self.violations += u64::try_from(report.violations.len()).unwrap_or(0);
         if !report.violations.is_empty() {
@@ -134,7 +160,7 @@ impl Summary {
         (self.events * 1_000).checked_div(self.real_ms).unwrap_or(0)
     }
 
-    fn numbers(&self) -> [(&'static str, u64); 15] {
+    fn numbers(&self) -> [(&'static str, u64); 18] {
         [
             ("seeds", self.seeds),
             ("orders", self.orders),
@@ -143,9 +169,12 @@ impl Summary {
             ("reversed", self.reversed),
             ("returned", self.returned),
             ("held", self.held),
+            ("damaged", self.damaged),
             ("open", self.open),
             ("peak_open", self.peak_open),
+            ("peak_pending", self.peak_pending),
             ("events", self.events),
+            ("steps", self.steps),
             ("virtual_ms", self.virtual_ms),
             ("real_ms", self.real_ms),
             ("events_per_s", self.events_per_s()),
@@ -211,6 +240,6 @@ impl Violation {
     pub fn line(&self) -> String {
         let payment = self.n.map_or_else(|| "-".to_owned(), out_trade_no);
         let (s, ms) = (self.at_ms / 1_000, self.at_ms % 1_000);
-        format!("{} {payment} at {s}.{ms:03} s: {}", self.rule, self.what)
+        format!("{} ({}) {payment} at {s}.{ms:03} s: {}", self.rule, self.book.as_str(), self.what)
     }
 }

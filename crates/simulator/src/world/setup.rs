@@ -1,8 +1,10 @@
 //! What a run is made of, all of it drawn from its seed.
 
+use std::path::PathBuf;
+
 use state_machine::planner::Quota;
 
-use super::faults::Kind;
+use super::kind::Kind;
 use crate::rng::Rng;
 
 /// Which customers come.
@@ -55,6 +57,15 @@ impl Broken {
     ];
 }
 
+/// What the process stores its records in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// The model that loses what was not synced.
+    Model,
+    /// The embedded store, in a folder of its own under this one; removed after the run.
+    Sqlite(PathBuf),
+}
+
 /// One run. The same setup gives the same run, byte for byte (INV-30).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
@@ -74,15 +85,22 @@ pub struct Setup {
     pub tills: Tills,
     /// What is broken on purpose.
     pub broken: Option<Broken>,
+    /// What it is stored in.
+    pub storage: Storage,
+    /// How many times the usual faults happen: 1 as always; losses of single messages too.
+    pub intensity: u32,
+    /// Whether the run ends with the first violation; the ledger is then compared no more.
+    pub stops_at_first: bool,
     /// How long the calm may last until every order has ended, in milliseconds.
     pub calm_max_ms: u64,
     /// Payments that begin in a second, on average; 0: drawn from the seed.
     pub rate: u32,
 }
 
-/// The longest time that any order needs once nothing breaks any more: a reversal's longest pause (1 h), a
-/// second look (1 h), and some. Source: wechatpay-v2 §4.3, §4.5 C9.
-const CALM_MAX_MS: u64 = 8 * 3_600_000;
+/// The longest time that any order needs once nothing breaks any more: a wallet that swallows reversals does so
+/// for the seven days that it reverses at all; then a reversal's longest pause (1 h), a repair refund, and some.
+/// Source: wechatpay-v2 §4.3, §4.5 C9, C10.
+const CALM_MAX_MS: u64 = (7 * 24 + 12) * 3_600_000;
 
 impl Setup {
     /// A run with everything in it.
@@ -97,6 +115,9 @@ impl Setup {
             customers: Customers::Mixed,
             tills: Tills::Mixed,
             broken: None,
+            storage: Storage::Model,
+            intensity: 1,
+            stops_at_first: false,
             calm_max_ms: CALM_MAX_MS,
             rate: 0,
         }
@@ -116,6 +137,10 @@ pub(super) struct Drawn {
     pub(super) fences_unknown_reversals: bool,
     /// Whether the wallet refuses to reverse some orders, for good.
     pub(super) refuses_reversals: bool,
+    /// Whether the wallet never answers the reversals of some orders.
+    pub(super) swallows_reversals: bool,
+    /// Whether a proxy on the way to the second provider may repeat requests (G4, A10).
+    pub(super) has_replaying_proxy: bool,
     /// Whether somebody returns a part of some payments on the wallet's platform before they are asked about.
     pub(super) refunds_on_platform: bool,
     /// Whether some customers are debited after a query has shown PAYERROR.
@@ -154,12 +179,14 @@ impl Drawn {
             auto_revoke_after_s: (rng.below(5) == 0).then_some(45),
             fences_unknown_reversals: rng.below(4) == 0,
             refuses_reversals: setup.faults && rng.below(3) == 0,
+            swallows_reversals: setup.faults && rng.below(8) == 0,
+            has_replaying_proxy: setup.faults && (rng.below(3) == 0 || setup.only == Some(Kind::PayTwice)),
             refunds_on_platform: setup.faults && rng.below(3) == 0,
             debits_after_error: setup.faults && rng.below(3) == 0,
             answer_ms: pick(&mut rng, [(0, 0), (20, 300), (20, 1_500)]),
             start_ms: MORNING_MS + pick(&mut rng, [0, 0, 13 * 3_600_000 + 40 * 60_000]),
             orders_max: if setup.rate == 0 && rng.below(8) == 0 { 200 } else { 4_000_000 },
-            faults: if setup.faults { (4 + 3 * minutes).min(400) } else { 0 },
+            faults: if setup.faults { (6 + 5 * minutes).min(600) * u64::from(setup.intensity) } else { 0 },
         }
     }
 }

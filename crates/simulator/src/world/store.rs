@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use state_machine::Record;
 use state_machine::shard::{Batch, BatchId, Outcome};
-use store::contract::{CommitError, Store};
+use store::contract::CommitError;
 
-use super::faults::{Kind, Step};
+use super::disk::Fate;
+use super::kind::{Kind, Step};
 use super::setup::Broken;
 use super::tills::n_of;
 use super::{Event, World};
@@ -31,6 +32,8 @@ pub(super) struct Committer {
     records: Vec<Arc<Record>>,
     /// What it came to, once the store has taken it.
     outcomes: Option<Vec<Outcome>>,
+    /// The store has refused it at least once.
+    was_refused: bool,
     /// The commit that the shards hear of next.
     acknowledged: Vec<(Share, Vec<Outcome>)>,
 }
@@ -58,10 +61,14 @@ impl World {
 
     fn try_commit(&mut self) {
         let life = self.switch.life;
-        if self.weather.is(Kind::StoreBusy) {
-            self.switch.store.fail_next(CommitError::Busy("disk full".to_owned()));
-        }
-        let Ok(outcomes) = self.switch.store.commit(&self.switch.committer.records) else {
+        let refused = [Kind::StoreBusy, Kind::DiskFull].into_iter().find(|kind| self.weather.is(*kind));
+        if let Some(kind) = refused {
+            self.judge.probes.other(if kind == Kind::DiskFull {
+                "commit_on_full_disk"
+            } else {
+                "commit_while_busy"
+            });
+            self.switch.committer.was_refused = true;
             // Every shard hears, also those that have nothing in this commit.
             for share in self.switch.committer.shares.clone() {
                 if let Some(seat) = self.switch.seats.get_mut(usize::from(share.shard)) {
@@ -69,15 +76,47 @@ impl World {
                 }
             }
             return self.later(BUSY_PAUSE_MS, Event::Retry { life });
+        }
+        if std::mem::take(&mut self.switch.committer.was_refused) {
+            self.judge.probes.other("store_resumed");
+        }
+        match self.switch.disk.begin(&self.switch.committer.records) {
+            Ok(()) => {}
+            Err(why) => return self.store_gives_up(&why),
+        }
+        if self.weather.is(Kind::TornTail) {
+            self.weather.clear(Kind::TornTail);
+            self.judge.probes.other("commit_torn");
+            let draw = self.rng.store.next_u64();
+            self.die(false, Some(Fate::Torn(draw)));
+            return self.start_later(50);
+        }
+        let sync_ms = if self.weather.is(Kind::StoreSlow) {
+            self.judge.probes.other("commit_slow");
+            500 + self.rng.store.below(1_000)
+        } else {
+            self.rng.store.below(4)
         };
-        self.switch.committer.outcomes = Some(outcomes);
-        let slow = self.weather.is(Kind::StoreSlow);
-        let sync_ms = if slow { 200 + self.rng.store.below(3_000) } else { self.rng.store.below(4) };
         if self.setup.broken == Some(Broken::AcknowledgesEarly) {
+            self.switch.committer.outcomes = self.switch.disk.promised();
             self.acknowledge();
             return self.later(sync_ms + 50, Event::Synced { life });
         }
         self.later(sync_ms, Event::Synced { life });
+    }
+
+    /// The store will never take this process's records again: the process ends, as the gateway's does.
+    fn store_gives_up(&mut self, why: &CommitError) {
+        match why {
+            CommitError::Fenced { .. } => self.judge.probes.other("fenced"),
+            CommitError::Fatal(_) | CommitError::Busy(_) => {
+                let what = format!("the store fails where nothing was broken: {why}");
+                self.judge.break_rule("INV-12", None, what);
+            }
+        }
+        self.note_all(|| format!("the store refuses this process: {why}"));
+        self.die(false, Some(Fate::Lost));
+        self.start_later(50);
     }
 
     pub(super) fn on_retry(&mut self, life: u32) {
@@ -91,8 +130,19 @@ impl World {
         if life != self.switch.life {
             return;
         }
-        self.switch.store.sync();
-        self.witness(usize::MAX);
+        if self.weather.is(Kind::SyncFails) {
+            // Nobody knows whether it is durable; the process reads what is there when it starts again.
+            self.weather.clear(Kind::SyncFails);
+            let kept = self.rng.store.below(2) == 0;
+            self.judge.probes.other(if kept { "sync_failed:durable" } else { "sync_failed:lost" });
+            self.die(false, Some(if kept { Fate::Kept } else { Fate::Lost }));
+            return self.start_later(500);
+        }
+        match self.switch.disk.sync() {
+            Ok(outcomes) => self.switch.committer.outcomes = Some(outcomes),
+            Err(why) => return self.store_gives_up(&why),
+        }
+        self.witness();
         if !self.passes(Step::Durable) && self.setup.broken != Some(Broken::AcknowledgesEarly) {
             self.acknowledge();
         } else if self.switch.life == life {
@@ -101,9 +151,9 @@ impl World {
     }
 
     /// The judges see what has become durable.
-    fn witness(&mut self, commits: usize) {
+    fn witness(&mut self) {
         let committer = &mut self.switch.committer;
-        let Some(outcomes) = committer.outcomes.as_ref().filter(|_| commits > 0) else { return };
+        let Some(outcomes) = committer.outcomes.as_ref() else { return };
         let applied: Vec<Arc<Record>> = committer
             .records
             .iter()
@@ -120,10 +170,16 @@ impl World {
         }
     }
 
-    /// The process is dead: what it was committing is lost, but for what had reached the disk.
-    pub(super) fn lose_commits(&mut self, kept: usize) {
-        self.witness(kept);
+    /// The process is dead: what it was committing is lost, unless all of it had reached the disk.
+    pub(super) fn end_committer(&mut self, kept: Option<Vec<Outcome>>) {
+        self.switch.committer.outcomes = kept;
+        self.witness();
         self.switch.committer = Committer::default();
+    }
+
+    /// Whether a commit is under way.
+    pub(super) const fn is_committing(&self) -> bool {
+        !self.switch.committer.shares.is_empty()
     }
 
     fn acknowledge(&mut self) {
@@ -163,6 +219,7 @@ impl World {
         let now = self.clock();
         for (share, outcomes) in std::mem::take(&mut self.switch.committer.acknowledged) {
             let Some(seat) = self.switch.seats.get_mut(usize::from(share.shard)) else { return };
+            self.events += 1;
             if seat.shard.committed(share.id, outcomes, now).is_err() {
                 self.judge.break_rule("INV-17", None, "fenced, and there is only one writer");
             }

@@ -7,10 +7,11 @@ use state_machine::shard::{
     Config, Input, NotAccepted, PayRequest, ReverseRequest, Said, Shard, Ticket, Wait,
 };
 use state_machine::{BootId, Now, Policy, Record, Tick, UnixMs, till};
-use store::contract::{Recovered, Store};
-use store::memory::CrashStore;
 
+use super::disk::{Disk, Fate};
 use super::judge::Money;
+use super::kind::Kind;
+use super::setup::Setup;
 use super::store::Committer;
 use super::tills::{Ask, Till, key_of, n_of, provider_of};
 use super::told::Told;
@@ -82,6 +83,26 @@ pub(super) struct Seat {
     run_at: u64,
 }
 
+/// What can be read of a payment.
+#[derive(Debug)]
+enum Seen {
+    Record(Arc<Record>),
+    Nothing,
+    /// There is something that cannot be trusted: nothing is said of it.
+    Damaged,
+}
+
+impl Seen {
+    /// The answer to a query, and the version that it is from.
+    fn queried(&self) -> (Told, u32) {
+        match self {
+            Self::Record(record) => (Told::of_query(&till::query(record)), record.version),
+            Self::Nothing => (Told::NotExist, 0),
+            Self::Damaged => (Told::Lost, 0),
+        }
+    }
+}
+
 /// The process and its machine.
 #[derive(Debug)]
 pub(super) struct Switch {
@@ -91,7 +112,7 @@ pub(super) struct Switch {
     pub(super) seats: Vec<Seat>,
     published: Vec<Option<Arc<Record>>>,
     tickets: Tickets,
-    pub(super) store: CrashStore,
+    pub(super) disk: Disk,
     pub(super) committer: Committer,
     /// Grows with each death; what belongs to an earlier life is void.
     pub(super) life: u32,
@@ -102,7 +123,8 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    pub(super) fn new(policy: Policy, quota: Quota, orders_max: u32, orders: u32, seed: u64) -> Self {
+    pub(super) fn new(policy: Policy, quota: Quota, orders_max: u32, setup: &Setup) -> Self {
+        let Setup { orders, seed, .. } = *setup;
         Self {
             policy,
             quota,
@@ -110,7 +132,7 @@ impl Switch {
             seats: Vec::new(),
             published: vec![None; usize::try_from(orders).unwrap_or(0)],
             tickets: Tickets::default(),
-            store: CrashStore::new(),
+            disk: Disk::new(&setup.storage, seed),
             committer: Committer::default(),
             life: 0,
             is_up: false,
@@ -141,11 +163,15 @@ impl Switch {
     }
 
     /// What every thread can read of a payment: the table, else the store.
-    fn find(&mut self, n: u32) -> Option<Arc<Record>> {
+    fn find(&mut self, n: u32) -> Seen {
         if let Some(Some(record)) = self.published(n) {
-            return Some(Arc::clone(record));
+            return Seen::Record(Arc::clone(record));
         }
-        self.store.find(&key_of(n)).ok().flatten().map(Arc::new)
+        match self.disk.find(&key_of(n)) {
+            Ok(Some(record)) => Seen::Record(Arc::new(record)),
+            Ok(None) => Seen::Nothing,
+            Err(_) => Seen::Damaged,
+        }
     }
 
     fn config(&self, shards: u32) -> Config {
@@ -170,7 +196,7 @@ impl Switch {
 impl World {
     /// The present, as the process sees it.
     pub(super) fn clock(&self) -> Now {
-        let wall = self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0) + self.wall_offset_ms;
+        let wall = self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0) + self.weather.wall_offset_ms();
         Now { tick: self.tick_of(self.now), wall: UnixMs(wall) }
     }
 
@@ -196,12 +222,17 @@ impl World {
         self.switch.is_up = true;
         self.reasons.on_start(self.now);
         self.switch.frozen_until = 0;
-        let mut open = Vec::new();
-        let _ = self.switch.store.open_orders(&mut |found| match found {
-            Recovered::Open(record) => open.push(record),
-            Recovered::Damaged(_) => {}
+        let found = match self.switch.disk.recover() {
+            Ok(found) => found,
+            Err(why) => return self.judge.break_rule("INV-12", None, why.to_string()),
+        };
+        let (open, damaged) = (found.open, found.damaged);
+        if damaged > 0 {
+            self.judge.probes.other("row_damaged_at_start");
+        }
+        self.note_all(|| {
+            format!("process starts: {shards} shards, {} open orders, {damaged} damaged", open.len())
         });
-        self.note_all(|| format!("process starts: {shards} shards, {} open orders", open.len()));
         self.mix(1, u64::from(shards), u64::try_from(open.len()).unwrap_or(0));
         if life > 0 {
             self.switch.seats.iter_mut().for_each(|seat| seat.shard.follow_another_process(now.tick));
@@ -209,7 +240,7 @@ impl World {
         for record in open {
             let place = self.switch.shard_of(n_of(&record.key));
             if let Some(seat) = self.switch.seats.get_mut(place) {
-                seat.shard.recover(*record, now);
+                seat.shard.recover(record, now);
             }
         }
         for shard in 0..u16::try_from(shards).unwrap_or(1) {
@@ -219,13 +250,20 @@ impl World {
 
     /// The process dies. What is on the wire stays on the wire; everything else is gone.
     pub(super) fn crash(&mut self, down_ms: u64, reboots: bool) {
-        self.die(reboots, |staged, rng| usize::try_from(rng.below(staged + 1)).unwrap_or(0));
+        let kept = self.is_committing() && self.rng.store.below(2) == 0;
+        self.die(reboots, Some(if kept { Fate::Kept } else { Fate::Lost }));
+        self.start_later(down_ms);
+    }
+
+    /// The process is started again after `down_ms`.
+    pub(super) fn start_later(&mut self, down_ms: u64) {
         let life = self.switch.life;
         self.later(down_ms.max(20), Event::Start { life });
     }
 
-    /// Ends the process; `kept` says how many of the commits under way reach the disk all the same.
-    fn die(&mut self, reboots: bool, kept: impl FnOnce(u64, &mut crate::rng::Rng) -> usize) {
+    /// Ends the process; `fate` says what becomes of the commit under way, or that the store is closed in good
+    /// order.
+    pub(super) fn die(&mut self, reboots: bool, fate: Option<Fate>) {
         self.switch.life += 1;
         if reboots {
             self.switch.boot = BootId(self.switch.boot.0.wrapping_add(1));
@@ -238,10 +276,11 @@ impl World {
         self.switch.is_up = false;
         self.switch.seats.clear();
         self.switch.published.fill(None);
-        let staged = u64::try_from(self.switch.store.staged()).unwrap_or(0);
-        let kept = kept(staged, &mut self.rng.store);
-        self.switch.store.crash(kept);
-        self.lose_commits(kept);
+        let kept = match fate {
+            Some(fate) => self.switch.disk.crash(fate),
+            None => self.switch.disk.close(),
+        };
+        self.end_committer(kept);
         self.hang_up_calls();
         // Every till that waits sees its connection break.
         let tickets = std::mem::take(&mut self.switch.tickets);
@@ -250,6 +289,36 @@ impl World {
                 let Waiting { n, turn, .. } = waiting;
                 self.later(2, Event::Told { n, turn, told: Told::Lost });
             }
+        }
+    }
+
+    /// Rows of some payments, open ones if there are, are spoilt; the next start finds them.
+    pub(super) fn damage_rows(&mut self) {
+        if !self.switch.is_up {
+            return;
+        }
+        let begun = u64::try_from(self.tills.len()).unwrap_or(0);
+        for _ in 0..3 {
+            let draws: Vec<u32> = (0..20)
+                .map(|_| u32::try_from(self.rng.store.below(begun)).unwrap_or(0))
+                .filter(|n| self.judge.durable(*n).is_some())
+                .collect();
+            let open = draws.iter().find(|n| self.judge.durable(**n).is_some_and(|record| record.is_open()));
+            if let Some(n) = open.or(draws.first()).copied() {
+                self.note(n, || "a bit of its row flips".to_owned());
+                self.judge.on_damaged(n);
+                self.switch.disk.damage(key_of(n));
+            }
+        }
+    }
+
+    /// A second process opens the store as its writer, and ends; the first is stale.
+    pub(super) fn usurp(&mut self) {
+        if !self.switch.is_up {
+            return;
+        }
+        if let Err(what) = self.switch.disk.usurp() {
+            self.judge.break_rule("INV-17", None, what);
         }
     }
 
@@ -265,10 +334,9 @@ impl World {
     pub(super) fn on_stop(&mut self, life: u32) {
         if life == self.switch.life && self.switch.is_up {
             // The store is closed whole: what it was given is durable.
-            self.die(false, |staged, _| usize::try_from(staged).unwrap_or(0));
-            let life = self.switch.life;
+            self.die(false, None);
             let down_ms = 20 + self.rng.faults.below(2_000);
-            self.later(down_ms, Event::Start { life });
+            self.start_later(down_ms);
         }
     }
 
@@ -280,9 +348,14 @@ impl World {
     /// Puts something into a shard's inbox.
     pub(super) fn input(&mut self, shard: usize, input: Input) {
         let Some(seat) = self.switch.seats.get_mut(shard) else { return };
+        self.events += 1;
         seat.inbox.push(input);
         // A shard takes what has gathered: the more it has to do, the more at once.
-        let lag_ms = if self.setup.faults { self.rng.store.below(3) } else { 0 };
+        let lag_ms = match self.setup.faults {
+            true if self.weather.is(Kind::LateTimers) => self.rng.store.below(5_000),
+            true => self.rng.store.below(3),
+            false => 0,
+        };
         self.nudge(u16::try_from(shard).unwrap_or(0), lag_ms);
     }
 
@@ -334,7 +407,14 @@ impl World {
         }
         let wake = self.switch.seats.get(usize::from(shard)).and_then(|seat| seat.shard.next_wake());
         if let Some(wake) = wake {
-            let at = self.moment_of(wake).max(self.now + 1);
+            let mut at = self.moment_of(wake).max(self.now + 1);
+            if self.weather.is(Kind::LateTimers) {
+                let late_ms = self.rng.store.below(5_001);
+                at += late_ms;
+                if late_ms >= 4_000 {
+                    self.judge.probes.other("timer_late");
+                }
+            }
             self.run_by(shard, at);
         }
     }
@@ -344,6 +424,9 @@ impl World {
         if !self.switch.is_up {
             return self.later(3, Event::Told { n, turn, told: Told::Lost });
         }
+        if self.switch.frozen_until > self.now {
+            return self.at(self.switch.frozen_until, Event::Request { n, turn, ask });
+        }
         self.mix(2, u64::from(n), u64::from(turn));
         self.note(n, || format!("till asks: {ask:?}"));
         let key = key_of(n);
@@ -351,10 +434,7 @@ impl World {
         let waiting = Waiting { n, turn, ask, unanswered: true, outgoing };
         let input = match ask {
             Ask::Query => {
-                let told = match self.switch.find(n) {
-                    Some(record) => (Told::of_query(&till::query(&record)), record.version),
-                    None => (Told::NotExist, 0),
-                };
+                let told = self.switch.find(n).queried();
                 return self.tell(n, turn, told.0, told.1);
             }
             Ask::Pay(wait) => self.pay_input(waiting, wait, false),
@@ -401,17 +481,16 @@ impl World {
         if !waiting.unanswered {
             return;
         }
+        if self.switch.frozen_until > self.now {
+            return self.at(self.switch.frozen_until, Event::HoldEnds { ticket });
+        }
         self.judge_patience(waiting.n, waiting.ask);
         let found = self.switch.find(waiting.n);
         let told = match (waiting.ask, found) {
             // It may be on its way into the store: nothing can be said.
-            (Ask::Pay(_) | Ask::PayOther, None) => (Told::Lost, 0),
-            (Ask::Watch | Ask::Query, None) => (Told::NotExist, 0),
-            (Ask::Reverse, None) => (Told::Lost, 0),
-            (Ask::Watch | Ask::Query, Some(record)) => {
-                (Told::of_query(&till::query(&record)), record.version)
-            }
-            (Ask::Pay(_) | Ask::PayOther, Some(record)) => {
+            (Ask::Pay(_) | Ask::PayOther | Ask::Reverse, Seen::Nothing | Seen::Damaged) => (Told::Lost, 0),
+            (Ask::Watch | Ask::Query, found) => found.queried(),
+            (Ask::Pay(_) | Ask::PayOther, Seen::Record(record)) => {
                 let fen = self.amount_of(waiting.n, waiting.ask == Ask::PayOther);
                 let told = match record.amount {
                     Some(amount) if amount != fen => Told::NumberUsed,
@@ -421,7 +500,7 @@ impl World {
                 };
                 (told, record.version)
             }
-            (Ask::Reverse, Some(record)) => {
+            (Ask::Reverse, Seen::Record(record)) => {
                 let answer = till::reverse(&record, Said::Reversal);
                 (Told::of_reverse(answer), record.version)
             }
@@ -470,12 +549,13 @@ impl World {
         let Some((n, ask)) = self.asked(ticket) else { return };
         let _ = self.take_outgoing(ticket);
         let told = match (ask, self.switch.find(n)) {
-            (Ask::Pay(_) | Ask::PayOther, Some(record)) => {
+            (Ask::Pay(_) | Ask::PayOther, Seen::Record(record)) => {
                 let fen = self.amount_of(n, ask == Ask::PayOther);
                 let same = record.amount.is_none_or(|amount| amount == fen);
                 let said = if same { Said::Repeated } else { Said::OtherContent };
                 (Told::of_pay(&till::pay(&record, said)), record.version)
             }
+            (Ask::Pay(_) | Ask::PayOther, Seen::Damaged) => (Told::Lost, 0),
             (Ask::Reverse, _) => (Told::ReverseRefused, 0),
             (Ask::Pay(_) | Ask::PayOther | Ask::Query | Ask::Watch, _) => (Told::NotAccepted(why), 0),
         };
@@ -486,17 +566,14 @@ impl World {
     /// A watched order is not in memory: the store has its end, if it exists.
     pub(super) fn not_here(&mut self, ticket: Ticket) {
         let Some((n, _)) = self.asked(ticket) else { return };
-        let told = match self.switch.find(n) {
-            Some(record) => (Told::of_query(&till::query(&record)), record.version),
-            None => (Told::NotExist, 0),
-        };
+        let told = self.switch.find(n).queried();
         self.answer(ticket, told.0, told.1);
     }
 
     /// Tells a till. What the network loses was not told.
     fn tell(&mut self, n: u32, turn: u16, told: Told, version: u32) {
         let told = if told != Told::Lost && self.till_network_loses() {
-            self.probes_fault("till_answer_lost");
+            self.judge.probes.fault("till_answer_lost");
             Told::Lost
         } else {
             told

@@ -4,6 +4,7 @@ use protocol::Fen;
 use state_machine::shard::Wait;
 use state_machine::{MerchantId, OrderKey, ProviderId};
 
+use super::kind::Kind;
 use super::setup::{Customers, Setup, Tills};
 use super::told::Told;
 use super::{Event, World};
@@ -16,6 +17,8 @@ pub(super) const MERCHANTS: u32 = 8;
 pub(super) const PROVIDERS: usize = 2;
 /// A side request: its answer moves nothing.
 const ASIDE: u16 = u16::MAX;
+/// How often a till repeats itself in a storm of retries.
+const RETRIES: u32 = 64;
 /// How often a V2 client asks. Source: wechatpay-v2 §4.3.
 const POLL_MS: u64 = 5_000;
 
@@ -190,6 +193,18 @@ impl World {
                 self.send(n, turn, pay);
             }
         }
+        if self.weather.is(Kind::RetryStorm) && self.rng.tills.below(4) == 0 {
+            self.judge.probes.other("retried_dozens_of_times");
+            for _ in 0..RETRIES {
+                let ask = match self.rng.tills.below(4) {
+                    0 => Ask::Query,
+                    1 => Ask::Watch,
+                    _ => pay,
+                };
+                let after_ms = self.rng.tills.below(1_500);
+                self.later(after_ms, Event::Aside { n, ask });
+            }
+        }
         // Nervous cashiers: the same again, or the same number for something else.
         if self.setup.tills == Tills::Mixed {
             let aside = match self.rng.tills.below(16) {
@@ -238,7 +253,7 @@ impl World {
             self.judge.on_reversal_asked(n);
         }
         if self.till_network_loses() {
-            self.probes_fault("till_request_lost");
+            self.judge.probes.fault("till_request_lost");
             if turn != ASIDE {
                 self.later(10_000, Event::Told { n, turn, told: Told::Lost });
             }

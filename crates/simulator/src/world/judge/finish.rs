@@ -6,7 +6,7 @@ use protocol::Fen;
 use state_machine::record::{State, TillReversal};
 use state_machine::{OrderKey, Record};
 
-use super::{GUARD_MS, Judge, contradicts, state_name};
+use super::{Book, GUARD_MS, Judge, contradicts, state_name};
 use crate::ledger::{self, Entry};
 
 /// What the end of a run came to.
@@ -19,25 +19,36 @@ pub(in crate::world) struct Ends {
     pub(in crate::world) returned: u64,
     /// On the operator's list.
     pub(in crate::world) held: u64,
+    /// Rows that were spoilt: the operator's, too.
+    pub(in crate::world) damaged: u64,
     /// Neither ended nor held: a violation each.
     pub(in crate::world) open: u64,
 }
 
-/// How long each pay request took to the wallet, in milliseconds.
-pub(in crate::world) type Transit = Vec<u32>;
+/// How a pay request travelled to the wallet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::world) struct Transit {
+    /// How long it, or its copy, was under way, in milliseconds.
+    pub(in crate::world) longest_ms: u32,
+    /// Whether the network may have delivered it twice.
+    pub(in crate::world) may_be_copied: bool,
+    /// Whether an answer to this payment named its number at another merchant.
+    pub(in crate::world) met_another_merchant: bool,
+}
 
 impl Judge {
     /// Compares the books once the calm is over (INV-01, 02, 03, 06, 08, 12, 21, 22). `place` names the payment
-    /// of a ledger entry, `durable` is what the store holds, `late` tells which pay requests the network held
-    /// back.
+    /// of a ledger entry, `durable` is what the store holds, `transit` tells what the network did with each pay
+    /// request.
     pub(in crate::world) fn finish<'a>(
         &mut self,
         ledger: impl Iterator<Item = &'a Entry>,
         durable: impl Iterator<Item = &'a Arc<Record>>,
         place: impl Fn(&Entry) -> Option<u32>,
         place_of: impl Fn(&OrderKey) -> u32,
-        late: &[u32],
+        transit: &[Transit],
     ) -> Ends {
+        self.book = Book::Ledger;
         let mut entries: Vec<Option<&Entry>> = vec![None; self.pages.len()];
         for entry in ledger {
             let n = place(entry);
@@ -46,13 +57,13 @@ impl Judge {
                 Some(slot) => *slot = Some(entry),
                 None => self.break_rule("INV-01", None, format!("unknown number {}", entry.key.out_trade_no)),
             }
-            self.judge_entry(n, entry, late);
+            self.judge_entry(n, entry, transit);
         }
         let mut ends = Ends::default();
         let mut stored = 0;
         for record in durable {
-            stored += 1;
             let n = place_of(&record.key);
+            stored += usize::from(!self.page(n).damaged);
             let seen = self.durable(n).map(|seen| seen.version);
             if seen != Some(record.version) {
                 let what =
@@ -60,9 +71,11 @@ impl Judge {
                 self.break_rule("INV-13", Some(n), what);
             }
             let entry = entries.get(usize::try_from(n).unwrap_or(usize::MAX)).copied().flatten();
-            self.judge_end(n, record, entry, &mut ends);
+            let met =
+                transit.get(usize::try_from(n).unwrap_or(usize::MAX)).is_some_and(|t| t.met_another_merchant);
+            self.judge_end(n, record, entry, met, &mut ends);
         }
-        if stored != self.pages.iter().filter(|page| page.durable.is_some()).count() {
+        if stored != self.pages.iter().filter(|page| page.durable.is_some() && !page.damaged).count() {
             self.break_rule("INV-13", None, "a record that was durable is gone");
         }
         for (n, entry) in entries.iter().enumerate() {
@@ -77,20 +90,20 @@ impl Judge {
         ends
     }
 
-    fn judge_entry(&mut self, n: Option<u32>, entry: &Entry, late: &[u32]) {
+    fn judge_entry(&mut self, n: Option<u32>, entry: &Entry, transit: &[Transit]) {
+        let transit = n.and_then(|n| transit.get(usize::try_from(n).ok()?)).copied().unwrap_or_default();
         self.probes.customer(u8::try_from(entry.acted / 100).unwrap_or(u8::MAX));
         if entry.captures > 1 {
             self.break_rule("INV-01", n, format!("{} charges", entry.captures));
         }
-        if entry.pay_requests > 1 {
+        if entry.pay_requests > 1 + u32::from(transit.may_be_copied) {
             self.break_rule("INV-02", n, format!("{} pay requests reached the wallet", entry.pay_requests));
         }
         for violation in &entry.violations {
             match violation {
                 // The wallet counts from the arrival of the pay request; what the network held back is no fault.
                 ledger::Violation::EarlyReversal { after_ms } => {
-                    let transit = n.and_then(|n| late.get(usize::try_from(n).ok()?)).copied().unwrap_or(0);
-                    let since = u64::try_from(*after_ms + i64::from(transit)).unwrap_or(0);
+                    let since = u64::try_from(*after_ms + i64::from(transit.longest_ms)).unwrap_or(0);
                     if since < GUARD_MS {
                         self.break_rule(
                             "INV-08",
@@ -100,6 +113,8 @@ impl Judge {
                     }
                 }
                 ledger::Violation::RefundOverCeiling => self.break_rule("INV-21", n, violation.as_str()),
+                ledger::Violation::PayRequestRepeated | ledger::Violation::PayAfterReversal
+                    if transit.may_be_copied => {}
                 ledger::Violation::PayRequestRepeated
                 | ledger::Violation::ContentChanged
                 | ledger::Violation::PayAfterReversal
@@ -108,7 +123,19 @@ impl Judge {
         }
     }
 
-    fn judge_end(&mut self, n: u32, record: &Record, entry: Option<&Entry>, ends: &mut Ends) {
+    fn judge_end(
+        &mut self,
+        n: u32,
+        record: &Record,
+        entry: Option<&Entry>,
+        met_another: bool,
+        ends: &mut Ends,
+    ) {
+        if self.page(n).damaged {
+            // Nothing is done for it before an operator has looked at the row (DB-11).
+            ends.damaged += 1;
+            return;
+        }
         let held_fen = entry.map_or(0, Entry::held_fen);
         let asked_fen = record.amount.map_or(0, Fen::get);
         if let Some(entry) = entry
@@ -119,7 +146,7 @@ impl Judge {
         }
         if record.held.is_some() {
             ends.held += 1;
-            if !contradicts(entry) {
+            if !contradicts(entry) && !met_another {
                 let what = format!("held ({:?}) without a contradiction upstream", record.held);
                 self.break_rule("INV-12", Some(n), what);
             }

@@ -10,6 +10,7 @@ use state_machine::record::{Cause, Held, State, TillReversal};
 use state_machine::shard::{NotAccepted, PayRequest, Ticket, Wait};
 use state_machine::{BootId, Now, Record, Tick, UnixMs};
 
+use super::super::judge::finish::Transit;
 use super::super::judge::{Judge, Money, Wire};
 use super::super::tills::{key_of, n_of, provider_of};
 use super::super::told::Told;
@@ -127,7 +128,7 @@ impl Court {
     fn ends(mut self, entry: impl Into<Option<Entry>>) -> Self {
         let entry: Option<Entry> = entry.into();
         let stored: Vec<Arc<Record>> = self.durable.iter().cloned().map(Arc::new).collect();
-        self.judge.finish(entry.iter(), stored.iter(), |_| Some(0), n_of, &[0]);
+        self.judge.finish(entry.iter(), stored.iter(), |_| Some(0), n_of, &[Transit::default()]);
         self
     }
 

@@ -1,6 +1,6 @@
 //! Seeds that must be green, and that one seed is one run.
 
-use super::super::faults::Step;
+use super::super::kind::Step;
 use super::super::{Kind, Probes, Report, Setup, Tills, follow, out_trade_no, place_of, run};
 
 fn green(setup: &Setup) -> Report {
@@ -141,10 +141,10 @@ fn a_process_may_die_at_every_step() {
 /// paid orders stopped, because their `time_end` seemed to lie before their acceptance.
 #[test]
 fn a_wrong_wall_clock_holds_nothing() {
-    for seed in 0..6 {
-        let setup = Setup { only: Some(Kind::ClockStep), ..Setup::new(seed, 500) };
+    for (seed, kind) in (0..8).zip([Kind::ClockForward, Kind::ClockBack].into_iter().cycle()) {
+        let setup = Setup { only: Some(kind), ..Setup::new(seed, 500) };
         let report = green(&setup);
-        assert!(report.probes.faults.contains_key("clock_step"));
+        assert!(report.probes.faults.contains_key(kind.as_str()));
     }
 }
 

@@ -1,0 +1,204 @@
+//! The embedded store in a folder of its own, with processes that die without closing it.
+//!
+//! A process that dies leaves its files as they are: they are copied as they stand, the log cut off where the
+//! commit under way was torn, and the next process opens the copy.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use state_machine::shard::Outcome;
+use state_machine::{OrderKey, Record};
+use store::contract::{CommitError, Filter, Store};
+use store::{OpenError, Options, SealKey, SqliteStore};
+
+use super::disk::Fate;
+
+/// The key that the rows of a run are sealed with.
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// A folder with the store of each life.
+#[derive(Debug)]
+pub(super) struct SqliteDisk {
+    folder: PathBuf,
+    life: u32,
+    store: Option<SqliteStore>,
+    /// The commit that is under way: written when it is synced.
+    under_way: Vec<Arc<Record>>,
+    /// Rows to spoil before the next process starts.
+    spoilt: Vec<(OrderKey, i64)>,
+}
+
+impl SqliteDisk {
+    pub(super) fn new(folder: &Path, seed: u64) -> Self {
+        let folder = folder.join(format!("hufu-world-{}-{seed}", std::process::id()));
+        // What an earlier run of this seed has left.
+        drop(std::fs::remove_dir_all(&folder));
+        must("make the folder of the store", std::fs::create_dir_all(&folder));
+        let mut disk = Self { folder, life: 0, store: None, under_way: Vec::new(), spoilt: Vec::new() };
+        disk.store = Some(must("open the store", open(&disk.path())));
+        disk
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(format!("store-{}.db", self.life))
+    }
+
+    pub(super) fn store(&mut self) -> &mut SqliteStore {
+        self.store.as_mut().expect("open from the first life to the last")
+    }
+
+    pub(super) fn begin(&mut self, records: &[Arc<Record>]) -> Result<(), CommitError> {
+        // A stale writer learns it from any commit, also from an empty one.
+        self.store().commit(&[])?;
+        records.clone_into(&mut self.under_way);
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> Result<Vec<Outcome>, CommitError> {
+        let records = std::mem::take(&mut self.under_way);
+        self.store().commit(&records)
+    }
+
+    /// See [`super::disk::Disk::crash`].
+    pub(super) fn crash(&mut self, fate: Fate) -> Option<Vec<Outcome>> {
+        let records = std::mem::take(&mut self.under_way);
+        let before = log_len(&self.path());
+        let outcomes = match fate {
+            Fate::Kept | Fate::Torn(_) if !records.is_empty() => self.store().commit(&records).ok(),
+            Fate::Lost | Fate::Kept | Fate::Torn(_) => None,
+        };
+        let written = log_len(&self.path());
+        let kept = match fate {
+            // At any byte, but not behind the last: that would be all of it.
+            Fate::Torn(draw) => before + draw % written.saturating_sub(before).max(1),
+            Fate::Lost | Fate::Kept => written,
+        };
+        let dead = self.path();
+        self.life += 1;
+        must("copy the store", std::fs::copy(&dead, self.path()));
+        if written > 0 {
+            let log = log_of(&self.path());
+            must("copy the log", std::fs::copy(log_of(&dead), &log));
+            let file = must("open the log", std::fs::OpenOptions::new().write(true).open(&log));
+            must("cut the log", file.set_len(kept));
+        }
+        self.store = None;
+        for suffix in ["", "-wal", "-shm", ".lock"] {
+            let mut name = dead.as_os_str().to_owned();
+            name.push(suffix);
+            drop(std::fs::remove_file(name));
+        }
+        self.spoil();
+        self.store = Some(must("open the store after a crash", open(&self.path())));
+        outcomes.filter(|_| fate == Fate::Kept)
+    }
+
+    /// See [`super::disk::Disk::close`].
+    pub(super) fn close(&mut self) -> Option<Vec<Outcome>> {
+        let records = std::mem::take(&mut self.under_way);
+        let outcomes = (!records.is_empty()).then(|| self.store().commit(&records).ok()).flatten();
+        self.store = None;
+        self.store = Some(must("open the store again", open(&self.path())));
+        outcomes
+    }
+
+    /// Notes a row to be spoilt.
+    pub(super) fn damage(&mut self, key: OrderKey) {
+        if let Ok(Some(record)) = self.store().find(&key) {
+            self.spoilt.push((key, record.accepted_at.0));
+        }
+    }
+
+    /// Flips a bit of each noted row, in the file itself.
+    fn spoil(&mut self) {
+        if self.spoilt.is_empty() {
+            return;
+        }
+        // The log goes into the database, so that each row stands in one place.
+        drop(must("open the store to spoil it", open(&self.path())));
+        let mut bytes = must("read the store", std::fs::read(self.path()));
+        for (key, accepted_at) in std::mem::take(&mut self.spoilt) {
+            let number = key.number.as_str().as_bytes();
+            let moment = accepted_at.to_be_bytes();
+            let Some(moment) = moment.get(2..) else { continue };
+            let places: Vec<usize> = bytes
+                .windows(number.len())
+                .enumerate()
+                .filter(|(_, window)| *window == number)
+                .map(|(at, _)| at + number.len())
+                .collect();
+            for place in places {
+                // In the row the moment of acceptance stands a few bytes behind the number, and the last bit of
+                // the moment of the last change, which no index knows, behind that.
+                let Some(near) = bytes.get(place..(place + 24).min(bytes.len())) else { continue };
+                let Some(at) = near.windows(moment.len()).position(|window| window == moment) else {
+                    continue;
+                };
+                if let Some(byte) = bytes.get_mut(place + at + 2 * moment.len() - 1) {
+                    *byte ^= 1;
+                }
+            }
+        }
+        must("spoil the store", std::fs::write(self.path(), bytes));
+    }
+
+    /// A second process: it is refused by the lock; where an operator removes the lock, the first is stale.
+    pub(super) fn usurp(&mut self) -> Result<(), String> {
+        let path = self.path();
+        match open(&path) {
+            Err(OpenError::InUse { .. }) => {}
+            Err(other) => return Err(format!("a second writer was refused, but for {other}")),
+            Ok(_) => return Err("a second writer was let in".to_owned()),
+        }
+        let mut lock = path.as_os_str().to_owned();
+        lock.push(".lock");
+        must("remove the lock", std::fs::remove_file(lock));
+        drop(must("open the store as a second writer", open(&path)));
+        Ok(())
+    }
+
+    /// Every durable record.
+    pub(super) fn all(&mut self) -> Vec<Arc<Record>> {
+        let mut filter = Filter::default();
+        let mut all = Vec::new();
+        loop {
+            let page = must("list the store", self.store().list(&filter));
+            all.extend(page.records.into_iter().map(Arc::new));
+            filter.after = page.next;
+            if filter.after.is_none() {
+                return all;
+            }
+        }
+    }
+}
+
+impl Drop for SqliteDisk {
+    fn drop(&mut self) {
+        self.store = None;
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+    let key = SealKey::from_hex(KEY).expect("64 hex digits");
+    // No checkpoint while a process lives: what a crash leaves must not depend on a thread's pace.
+    SqliteStore::open(path, &key, Options { checkpoint_pages: u32::MAX, ..Options::default() })
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn log_len(path: &Path) -> u64 {
+    std::fs::metadata(log_of(path)).map_or(0, |log| log.len())
+}
+
+/// What only a broken machine refuses: a run without its folder proves nothing.
+fn must<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(why) => panic!("cannot {what}: {why}"),
+    }
+}
