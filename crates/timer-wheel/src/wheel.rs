@@ -101,6 +101,24 @@ impl<T: Copy> Wheel<T> {
         Some(value)
     }
 
+    /// When the timer is due; `None` if it fired or was cancelled before.
+    #[must_use]
+    pub fn deadline(&self, handle: Handle) -> Option<Tick> {
+        let (deadline, is_live) = self.slab.deadline(handle);
+        is_live.then(|| Tick::from_ms(deadline))
+    }
+
+    /// Sets the present of an empty wheel to `now`, also to an earlier one: for an owner who goes back in time, as
+    /// a model checker does, and need not make a wheel each time.
+    ///
+    /// # Panics
+    ///
+    /// If there is a timer.
+    pub fn restart(&mut self, now: Tick) {
+        assert!(self.is_empty(), "the slots of timers depend on the present");
+        self.position = now.as_ms();
+    }
+
     /// Takes out the first timer that is due at `now`: its deadline and its value. Call it until it says `None`;
     /// only then has the present come to `now`. A `now` before the present counts as the present.
     ///

@@ -373,3 +373,21 @@ fn a_wheel_that_runs_on_uses_its_memory_again() {
     }
     assert_eq!(wheel.memory_bytes(), bytes);
 }
+
+#[test]
+fn an_empty_wheel_goes_back_in_time() {
+    let mut wheel = Wheel::new(Tick::from_ms(1_000_000));
+    for ms in [1_000_001, 1_000_300, 9_000_000] {
+        let handle = wheel.insert(Tick::from_ms(ms), ms);
+        assert_eq!(wheel.deadline(handle), Some(Tick::from_ms(ms)));
+        assert_eq!(wheel.cancel(handle), Some(ms));
+        assert_eq!(wheel.deadline(handle), None);
+    }
+    wheel.restart(Tick::from_ms(5));
+    for ms in [700, 6, 100_000] {
+        wheel.insert(Tick::from_ms(ms), ms);
+    }
+    assert_eq!(wheel.next_deadline(), Some(Tick::from_ms(6)));
+    let fired: Vec<_> = std::iter::from_fn(|| wheel.pop_due(Tick::from_ms(100_000))).collect();
+    assert_eq!(fired, [6, 700, 100_000].map(|ms| (Tick::from_ms(ms), ms)));
+}
