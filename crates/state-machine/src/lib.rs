@@ -20,6 +20,8 @@
     )
 )]
 
+#[cfg(feature = "model")]
+mod canonical;
 pub mod key;
 pub mod payment;
 pub mod planner;

@@ -20,6 +20,8 @@ use crate::record::{Cause, Claim, Held, Record, State, TillReversal};
 use crate::reversal::{Context, Reversal};
 use crate::shard::{Alarm, Call, PayRequest};
 
+#[cfg(feature = "model")]
+mod canonical;
 mod decide;
 mod pay;
 mod query;

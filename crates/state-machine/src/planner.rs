@@ -53,6 +53,7 @@ pub enum Urgency {
 
 /// A limit on any sliding second.
 #[derive(Debug)]
+#[cfg_attr(feature = "model", derive(Clone))]
 struct Budget {
     /// The present limit, 1 to `limit_max`.
     limit: u32,
@@ -140,6 +141,7 @@ struct Waiting {
 }
 
 #[derive(Debug)]
+#[cfg_attr(feature = "model", derive(Clone))]
 struct Account {
     provider: ProviderId,
     pay: Budget,
@@ -187,6 +189,7 @@ impl Account {
 
 /// The planner of one shard.
 #[derive(Debug)]
+#[cfg_attr(feature = "model", derive(Clone))]
 pub struct Planner {
     default: Quota,
     quotas: Vec<(ProviderId, Quota)>,

@@ -12,6 +12,9 @@ use crate::policy::{Policy, doubled};
 use crate::record::Held;
 use crate::shard::{Alarm, Call};
 
+#[cfg(feature = "model")]
+mod canonical;
+
 /// What the loop must know of its order.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -43,7 +46,7 @@ pub enum Progress {
 }
 
 /// The next call of the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Turn {
     Reverse,
     Query,

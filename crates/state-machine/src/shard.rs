@@ -19,11 +19,15 @@ use crate::record::{Record, State};
 
 mod admission;
 mod commit;
+#[cfg(feature = "model")]
+mod frozen;
 mod io;
 mod orders;
 mod requests;
 mod waiters;
 
+#[cfg(feature = "model")]
+pub use frozen::{Frozen, Kept};
 pub use io::{
     Action, Alarm, Batch, BatchId, Call, Fenced, Input, NotAccepted, OrderRef, Outcome, PayRequest,
     ReverseRequest, Said, Ticket, Wait,
@@ -55,6 +59,7 @@ pub struct Config {
 
 /// One order in memory.
 #[derive(Debug)]
+#[cfg_attr(feature = "model", derive(Clone))]
 struct Entry {
     payment: Payment,
     /// The newest version, durable or under way.

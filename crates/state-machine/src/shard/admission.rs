@@ -16,6 +16,7 @@ const CERTIFICATE_MAX: u8 = 3;
 
 /// Refused certificates of one provider.
 #[derive(Debug)]
+#[cfg_attr(feature = "model", derive(Clone))]
 struct Faults {
     provider: ProviderId,
     in_a_row: u8,
@@ -24,6 +25,7 @@ struct Faults {
 
 /// What closes a merchant or a provider for new payments until the wallet is seen to work again.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "model", derive(Clone))]
 pub(super) struct Breakers {
     /// Unsigned refusals in a row (A3).
     unsigned: HashMap<MerchantId, u8>,

@@ -14,6 +14,7 @@ use crate::record::{Record, State};
 
 /// The batch that is being made.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "model", derive(Clone))]
 pub(super) struct Gathering {
     pub(super) records: Vec<(OrderRef, Arc<Record>)>,
     /// Actions that wait until their order's records are durable.
@@ -22,9 +23,10 @@ pub(super) struct Gathering {
 
 /// The batch that the store has.
 #[derive(Debug)]
+#[cfg_attr(feature = "model", derive(Clone))]
 pub(super) struct UnderWay {
     id: BatchId,
-    records: Vec<(OrderRef, Arc<Record>)>,
+    pub(super) records: Vec<(OrderRef, Arc<Record>)>,
 }
 
 impl Shard {

@@ -3,6 +3,7 @@
 use super::{Entry, OrderRef};
 
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "model", derive(Clone))]
 struct Slot {
     generation: u32,
     entry: Option<Box<Entry>>,
@@ -10,6 +11,7 @@ struct Slot {
 
 /// The orders of a shard.
 #[derive(Debug)]
+#[cfg_attr(feature = "model", derive(Clone))]
 pub(super) struct Orders {
     slots: Vec<Slot>,
     free: Vec<u32>,
