@@ -9,6 +9,7 @@ const PURE: &[&str] = &["protocol", "signer", "timer-wheel", "state-machine"];
 
 /// Which of our crates each may use.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("covers", &[]),
     ("planted", &[]),
     ("protocol", &["planted"]),
     ("signer", &[]),
@@ -17,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state-machine", &["protocol", "timer-wheel", "planted"]),
     ("store", &["state-machine", "protocol", "planted"]),
     ("simulator", &["protocol", "signer", "state-machine", "timer-wheel", "store"]),
+    ("model", &["protocol", "state-machine", "timer-wheel", "store", "covers"]),
     ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),
     ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store"]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
