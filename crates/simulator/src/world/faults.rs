@@ -68,6 +68,16 @@ impl World {
         }
     }
 
+    /// The process dies when all payments have begun, and then the wallet is out of reach for half an hour. Returns
+    /// when that is over.
+    pub(super) fn schedule_outage(&mut self, all_begun_at: u64) -> u64 {
+        let outage_ms = Kind::Outage.longest_ms();
+        let (crash_at, outage_at) = (all_begun_at, all_begun_at + 4_000);
+        self.at(crash_at, Event::Fault(Fault { kind: Kind::Crash, lasts_ms: 1_500 }));
+        self.at(outage_at, Event::Fault(Fault { kind: Kind::Outage, lasts_ms: outage_ms }));
+        outage_at + outage_ms + 1
+    }
+
     pub(super) fn on_fault(&mut self, fault: Fault) {
         let Fault { kind, lasts_ms } = fault;
         self.judge.probes.fault(kind.as_str());

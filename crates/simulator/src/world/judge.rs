@@ -68,6 +68,14 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    /// One that no payment is concerned by, found by whoever runs the world.
+    #[must_use]
+    pub const fn of_the_world(rule: &'static str, what: String) -> Self {
+        Self { book: Book::World, events: 0, rule, n: None, at_ms: 0, what }
+    }
+}
+
 /// A request on the wire to the wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wire {

@@ -35,6 +35,7 @@ mod network;
 mod probes;
 mod reasons;
 mod report;
+pub mod required;
 mod setup;
 mod spoil;
 mod sqlite;
@@ -50,7 +51,8 @@ pub use judge::{Book, Violation};
 pub use kind::Kind;
 pub use probes::Probes;
 pub use report::{Report, Summary};
-pub use setup::{Broken, Customers, Setup, Storage, Tills};
+pub use required::Profile;
+pub use setup::{Broken, Customers, Plan, Setup, Storage, Tills};
 
 /// Whatever runs longer than this many steps a payment goes round in circles.
 const STEPS_PER_ORDER_MAX: u64 = 20_000;
@@ -246,8 +248,16 @@ impl World {
             setup,
             drawn,
         };
-        let calm_at = world.drawn.gap_ms * u64::from(world.setup.orders) + 30_000;
-        world.schedule_faults(world.drawn.faults, calm_at);
+        let all_begun_at =
+            world.drawn.gap_ms * u64::from(world.setup.orders) / u64::from(world.drawn.at_once);
+        let calm_at = match world.setup.plan {
+            Plan::Drawn => {
+                let calm_at = all_begun_at + 30_000;
+                world.schedule_faults(world.drawn.faults, calm_at);
+                calm_at
+            }
+            Plan::Crowd => world.schedule_outage(all_begun_at),
+        };
         world.at(calm_at, Event::Calm);
         world.at(0, Event::Start { life: 0 });
         world.at(1, Event::Customer);
@@ -329,7 +339,11 @@ impl World {
         if self.all_begun() {
             return;
         }
-        self.begin_payment();
+        for _ in 0..self.drawn.at_once {
+            if !self.all_begun() {
+                self.begin_payment();
+            }
+        }
         let gap_ms = match () {
             () if self.weather.is(Kind::Flood) => 1,
             () if self.weather.is(Kind::Crowd) => 4,

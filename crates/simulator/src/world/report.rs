@@ -41,6 +41,8 @@ pub struct Report {
     pub virtual_ms: u64,
     /// The same for the same setup (INV-30).
     pub hash: u64,
+    /// Whether whoever ran it has run it twice, to compare.
+    pub again: bool,
     /// What did not hold.
     pub violations: Vec<Violation>,
     /// What was reached.
@@ -83,6 +85,7 @@ impl World {
             steps: self.steps,
             virtual_ms: self.now,
             hash: self.hash,
+            again: false,
             violations: std::mem::take(&mut self.judge.violations),
             probes: std::mem::take(&mut self.judge.probes),
         }
@@ -122,6 +125,8 @@ pub struct Summary {
     pub virtual_ms: u64,
     /// Real time, in milliseconds; 0 if it was not measured.
     pub real_ms: u64,
+    /// Seeds that were run twice, to compare.
+    pub again: u64,
     /// Violations.
     pub violations: u64,
     /// Seeds in which a rule did not hold.
@@ -147,6 +152,7 @@ impl Summary {
         self.events += report.events;
         self.steps += report.steps;
         self.virtual_ms += report.virtual_ms;
+        self.again += u64::from(report.again);
         self.violations += u64::try_from(report.violations.len()).unwrap_or(0);
         if !report.violations.is_empty() {
             self.failing.push(report.seed);
@@ -183,30 +189,84 @@ impl Summary {
         ]
     }
 
+    /// Adds the sums of other runs, one after the other.
+    pub fn merge(&mut self, other: &Self) {
+        let sums = [
+            (&mut self.seeds, other.seeds),
+            (&mut self.orders, other.orders),
+            (&mut self.paid, other.paid),
+            (&mut self.failed, other.failed),
+            (&mut self.reversed, other.reversed),
+            (&mut self.returned, other.returned),
+            (&mut self.held, other.held),
+            (&mut self.damaged, other.damaged),
+            (&mut self.open, other.open),
+            (&mut self.events, other.events),
+            (&mut self.steps, other.steps),
+            (&mut self.virtual_ms, other.virtual_ms),
+            (&mut self.real_ms, other.real_ms),
+            (&mut self.again, other.again),
+            (&mut self.violations, other.violations),
+        ];
+        sums.into_iter().for_each(|(sum, more)| *sum += more);
+        self.peak_open = self.peak_open.max(other.peak_open);
+        self.peak_pending = self.peak_pending.max(other.peak_pending);
+        self.failing.extend_from_slice(&other.failing);
+        self.probes.add(&other.probes);
+    }
+
     /// A table for people.
     #[must_use]
     pub fn table(&self) -> String {
         let mut table = String::new();
-        for (name, value) in self.numbers() {
-            let _ = writeln!(table, "{name:<14} {value:>12}");
+        let hours = self.virtual_ms / 3_600_000;
+        let (s, ms) = (self.real_ms / 1_000, self.real_ms % 1_000);
+        let _ = writeln!(
+            table,
+            "{} seeds, {} orders, {} hours of virtual time in {s}.{ms:03} s: {}",
+            grouped(self.seeds),
+            grouped(self.orders),
+            grouped(hours),
+            if self.violations == 0 { "every rule held".to_owned() } else { self.verdict() }
+        );
+        let _ = writeln!(
+            table,
+            "{} events ({}/s: inputs to a shard or the wallet), {} steps; {} seeds run twice, same hash",
+            grouped(self.events),
+            grouped(self.events_per_s()),
+            grouped(self.steps),
+            grouped(self.again)
+        );
+        for (name, value) in [
+            ("ended PAID", self.paid),
+            ("ended FAILED", self.failed),
+            ("ended REVERSED", self.reversed),
+            ("returned to order", self.returned),
+            ("held", self.held),
+            ("row set aside", self.damaged),
+            ("not ended", self.open),
+            ("pending at once", self.peak_pending),
+            ("open at once", self.peak_open),
+        ] {
+            let _ = writeln!(table, "  {name:<18} {:>13}", grouped(value));
         }
         for (family, counts) in self.probes.families() {
+            let widest = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+            let columns = (110 / (widest + 14)).max(1);
             let _ = writeln!(table, "{family}");
-            let mut line = String::new();
-            for (name, count) in counts {
-                let word = format!("{name}={count}");
-                if line.len() + word.len() > 100 {
-                    let _ = writeln!(table, "  {line}");
-                    line.clear();
-                }
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(&word);
+            for row in counts.chunks(columns) {
+                let cells: String = row
+                    .iter()
+                    .map(|(name, count)| format!("  {name:<widest$} {:>11}", grouped(*count)))
+                    .collect();
+                let _ = writeln!(table, "{cells}");
             }
-            let _ = writeln!(table, "  {line}");
         }
         table
+    }
+
+    fn verdict(&self) -> String {
+        format!("{} VIOLATIONS in {} seeds", grouped(self.violations), self.failing.len())
     }
 
     /// One JSON object.
@@ -232,6 +292,19 @@ impl Summary {
             families.join(",")
         )
     }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 impl Violation {

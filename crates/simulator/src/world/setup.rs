@@ -14,6 +14,8 @@ pub enum Customers {
     Mixed,
     /// Always this one, `BBSS`.
     Only(u16),
+    /// Everybody is asked for the password, and enters it about when the switch gives up.
+    Slow,
 }
 
 /// Which tills stand there.
@@ -23,6 +25,8 @@ pub enum Tills {
     Mixed,
     /// Only those that pay and then ask until they hear an outcome.
     Patient,
+    /// One in eight asks until it hears an outcome; the others come back no more.
+    Few,
 }
 
 /// A world that is broken on purpose: the judges must catch each. Source: faults-and-invariants, Checkers.
@@ -57,6 +61,16 @@ impl Broken {
     ];
 }
 
+/// What breaks, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Whatever the seed draws.
+    Drawn,
+    /// All payments begin within half a minute; the process is killed while they are pending, and then the wallet
+    /// is out of reach for half an hour (UB-20, PR-15, OV-04).
+    Crowd,
+}
+
 /// What the process stores its records in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Storage {
@@ -85,6 +99,8 @@ pub struct Setup {
     pub tills: Tills,
     /// What is broken on purpose.
     pub broken: Option<Broken>,
+    /// What breaks.
+    pub plan: Plan,
     /// What it is stored in.
     pub storage: Storage,
     /// How many times the usual faults happen: 1 as always; losses of single messages too.
@@ -115,6 +131,7 @@ impl Setup {
             customers: Customers::Mixed,
             tills: Tills::Mixed,
             broken: None,
+            plan: Plan::Drawn,
             storage: Storage::Model,
             intensity: 1,
             stops_at_first: false,
@@ -124,11 +141,27 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// More than 50,000 payments pending at once.
+    #[must_use]
+    pub fn crowd(seed: u64) -> Self {
+        Self {
+            rate: 2_000,
+            customers: Customers::Slow,
+            tills: Tills::Few,
+            plan: Plan::Crowd,
+            ..Self::new(seed, 60_000)
+        }
+    }
+}
+
 /// What the seed decides before the run begins.
 #[derive(Clone, Debug)]
 pub(super) struct Drawn {
     /// Milliseconds between two payments, on average.
     pub(super) gap_ms: u64,
+    /// Payments that begin together.
+    pub(super) at_once: u32,
     pub(super) shards_max: u64,
     /// Of each provider, over all shards.
     pub(super) quota: Quota,
@@ -169,17 +202,27 @@ impl Drawn {
             1 => Quota { pay: 30, query: 200, reverse: 30, calls_max: 512 },
             _ => plenty,
         };
-        let gap_ms = (1_000 / rate).max(1);
+        // The clock knows no less than a millisecond.
+        let at_once = u32::try_from(rate.div_ceil(1_000)).unwrap_or(1).max(1);
+        let gap_ms = (1_000 * u64::from(at_once) / rate).max(1);
+        let quota = if setup.plan == Plan::Crowd {
+            Quota { pay: 4_000, query: 4_000, reverse: 400, calls_max: 40_000 }
+        } else if setup.rate > 0 {
+            plenty
+        } else {
+            quota
+        };
         let minutes = gap_ms * u64::from(setup.orders) / 60_000;
         Self {
             gap_ms,
             shards_max: 1 + rng.below(4),
-            quota: if setup.rate > 0 { plenty } else { quota },
+            at_once,
+            quota,
             query_gap_ms: pick(&mut rng, [1_000, 1_000, 2_000, 5_000]),
             auto_revoke_after_s: (rng.below(5) == 0).then_some(45),
             fences_unknown_reversals: rng.below(4) == 0,
             refuses_reversals: setup.faults && rng.below(3) == 0,
-            swallows_reversals: setup.faults && rng.below(8) == 0,
+            swallows_reversals: setup.faults && setup.plan == Plan::Drawn && rng.below(8) == 0,
             has_replaying_proxy: setup.faults && (rng.below(3) == 0 || setup.only == Some(Kind::PayTwice)),
             refunds_on_platform: setup.faults && rng.below(3) == 0,
             debits_after_error: setup.faults && rng.below(3) == 0,

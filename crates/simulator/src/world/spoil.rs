@@ -75,7 +75,12 @@ impl World {
             Some(envelope) => {
                 let signs_with_old =
                     matches!(outcome.reply, Reply::Answer(_)) && self.weather.is(Kind::OldKey);
-                let envelope = if signs_with_old { old_envelope(provider) } else { envelope };
+                let envelope = if signs_with_old {
+                    self.judge.probes.other("old_key");
+                    old_envelope(provider)
+                } else {
+                    envelope
+                };
                 match (cut, self.wallet.face().seal(&envelope, outcome).reply) {
                     (Some(cut), BytesReply::Xml(document)) => Received::Cut(cut_off(document, cut)),
                     (_, reply) => Received::Bytes(reply),
@@ -91,6 +96,7 @@ impl World {
             return Some(self.refused_reversal(n));
         }
         if what == What::Other(Ask::Reverse) && self.is_never_answered(n) {
+            self.judge.probes.other("reversal_swallowed_for_a_week");
             return Some(Reply::Hang);
         }
         if self.weather.is(Kind::Throttles) && self.rng.network.below(2) == 0 {

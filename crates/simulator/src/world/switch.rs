@@ -227,6 +227,9 @@ impl World {
             Err(why) => return self.judge.break_rule("INV-12", None, why.to_string()),
         };
         let (open, damaged) = (found.open, found.damaged);
+        if open.len() >= 50_000 {
+            self.judge.probes.other("recovered_many");
+        }
         if damaged > 0 {
             self.judge.probes.other("row_damaged_at_start");
         }
@@ -385,6 +388,8 @@ impl World {
             return self.run_by(shard, frozen_until);
         }
         let mut inputs = std::mem::take(&mut seat.inbox);
+        // Nothing but its timer wakes it: the moment is the input.
+        self.events += u64::from(inputs.is_empty());
         let batch = seat.shard.step(inputs.drain(..), now);
         seat.inbox = inputs;
         if let Some(batch) = batch {

@@ -115,6 +115,7 @@ fn pick<T: Copy>(rng: &mut Rng, from: &[T], otherwise: T) -> T {
 fn draw_code(rng: &mut Rng, customers: Customers, n: u32) -> Code {
     let bbss = match customers {
         Customers::Only(bbss) => bbss,
+        Customers::Slow => 140 + u16::try_from(rng.below(20)).unwrap_or(0),
         Customers::Mixed if rng.below(10) < 6 => 9_900,
         Customers::Mixed => {
             let bb = rng.below(40);
@@ -143,7 +144,8 @@ impl Till {
         };
         let fen = if matches!(setup.customers, Customers::Only(_)) { 1_288 } else { fen };
         let script = match (setup.tills, rng.below(20)) {
-            (Tills::Patient, _) | (Tills::Mixed, 9..=12) => Script::Patient,
+            (Tills::Patient, _) | (Tills::Mixed, 9..=12) | (Tills::Few, 0..=2) => Script::Patient,
+            (Tills::Few, _) => Script::Silent,
             (Tills::Mixed, 0..=8) => Script::Client,
             (Tills::Mixed, 13) => Script::Watcher,
             (Tills::Mixed, 14) => Script::Silent,
