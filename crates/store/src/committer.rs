@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use handover::batches::{Work, hand_in, serve};
+use handover::door::Door;
 use state_machine::Record;
 use state_machine::shard::{Batch, BatchId, Outcome};
 use thiserror::Error;
@@ -71,17 +73,20 @@ pub struct Ended;
 /// Hands batches to the committer's thread; clones do the same.
 #[derive(Clone, Debug)]
 pub struct CommitQueue {
+    door: Door,
     batches: Sender<(ShardIndex, Batch)>,
 }
 
 impl CommitQueue {
-    /// Hands `batch` over; waits if [`CommitterOptions::batches_max`] wait already.
+    /// Hands `batch` over; waits if [`CommitterOptions::batches_max`] wait already. A batch that was handed over is
+    /// answered.
     ///
     /// # Errors
     ///
     /// [`Ended`] after a fatal error.
     pub fn submit(&self, shard: ShardIndex, batch: Batch) -> Result<(), Ended> {
-        self.batches.send((shard, batch)).map_err(|_| Ended)
+        let handed_over = hand_in(&self.door, || self.batches.send((shard, batch)).is_ok());
+        if handed_over { Ok(()) } else { Err(Ended) }
     }
 }
 
@@ -105,10 +110,16 @@ impl<S: Store + 'static> Committer<S> {
     ) -> std::io::Result<(Self, CommitQueue)> {
         let (batches, inbox) = bounded(options.batches_max.max(1));
         let (stop, stopped) = bounded(1);
-        let worker = Worker { store, observer, options, inbox, stopped };
-        let thread =
-            std::thread::Builder::new().name("store-commit".to_owned()).spawn(move || worker.run())?;
-        Ok((Self { stop, thread }, CommitQueue { batches }))
+        let door = Door::new();
+        let mut worker = Worker { store, observer, options, stopped, records: Vec::new(), failed: None };
+        let thread = std::thread::Builder::new().name("store-commit".to_owned()).spawn({
+            let door = door.clone();
+            move || {
+                serve(&door, || inbox.recv().ok(), || inbox.try_recv().ok(), &mut worker);
+                worker.store
+            }
+        })?;
+        Ok((Self { stop, thread }, CommitQueue { door, batches }))
     }
 
     /// Waits until every [`CommitQueue`] is dropped and every batch handed over is answered, and gives the store
@@ -131,36 +142,38 @@ struct Worker<S, O> {
     store: S,
     observer: O,
     options: CommitterOptions,
-    inbox: Receiver<(ShardIndex, Batch)>,
     stopped: Receiver<()>,
+    /// The records of the batches that are being committed.
+    records: Vec<Arc<Record>>,
+    /// Why nothing is written any more.
+    failed: Option<CommitError>,
+}
+
+impl<S: Store, O: Observer> Work<(ShardIndex, Batch)> for Worker<S, O> {
+    fn has_room(&self, taken: &[(ShardIndex, Batch)]) -> bool {
+        let records = taken.iter().fold(0_usize, |sum, (_, batch)| sum.saturating_add(batch.records.len()));
+        records < self.options.records_max
+    }
+
+    fn work(&mut self, taken: &mut Vec<(ShardIndex, Batch)>) -> bool {
+        let mut records = std::mem::take(&mut self.records);
+        records.extend(taken.iter().flat_map(|(_, batch)| batch.records.iter().cloned()));
+        let result = self.commit(&records);
+        records.clear();
+        self.records = records;
+        self.failed = result.as_ref().err().cloned();
+        self.answer(taken, result);
+        self.failed.is_none()
+    }
+
+    fn refuse(&mut self, (shard, batch): (ShardIndex, Batch)) {
+        let why =
+            self.failed.clone().unwrap_or_else(|| CommitError::Fatal("the committer has ended".to_owned()));
+        self.observer.done(shard, batch.id, Err(why));
+    }
 }
 
 impl<S: Store, O: Observer> Worker<S, O> {
-    fn run(mut self) -> S {
-        let mut waiting: Vec<(ShardIndex, Batch)> = Vec::new();
-        let mut records: Vec<Arc<Record>> = Vec::new();
-        while let Ok(first) = self.inbox.recv() {
-            records.extend_from_slice(&first.1.records);
-            waiting.push(first);
-            while records.len() < self.options.records_max {
-                let Ok(next) = self.inbox.try_recv() else { break };
-                records.extend_from_slice(&next.1.records);
-                waiting.push(next);
-            }
-            let result = self.commit(&records);
-            records.clear();
-            let failed = result.as_ref().err().cloned();
-            self.answer(&mut waiting, result);
-            if let Some(error) = failed {
-                // Nothing is written after a failure; what still waits hears so.
-                waiting.extend(self.inbox.try_iter());
-                self.answer(&mut waiting, Err(error));
-                break;
-            }
-        }
-        self.store
-    }
-
     /// Tries until the store takes the records or fails for good.
     fn commit(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, CommitError> {
         let mut pause = self.options.pause_min;
