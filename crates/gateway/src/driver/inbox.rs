@@ -1,17 +1,23 @@
 //! The way into a shard: requests may be refused there, replies never are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::channel::Sender;
-use state_machine::shard::{BatchId, Input, NotAccepted, Outcome};
+use handover::bound::Bound;
+use handover::request::{Handed, Refuse, Refused, hand_in};
+use state_machine::shard::{BatchId, Input, NotAccepted, Outcome, Ticket};
 use store::CommitError;
+
+use super::tickets::Tickets;
+
+/// A till's request and its ticket, until the shard takes it.
+pub(super) type Request = Handed<(Ticket, Input), TellRefused>;
 
 /// What a shard's thread is sent.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A till's request; counted against the bound.
-    Request(Input),
+    Request(Request),
     /// A reply of the wallet: there are never more than calls under way.
     Reply(Input),
     /// What became of the batch under way.
@@ -25,25 +31,39 @@ pub(super) enum Message {
 /// Requests that may wait for one shard; more are refused. At 10 µs a request, a tenth of a second.
 pub(super) const REQUESTS_MAX: usize = 10_000;
 
+/// Tells the till of a request that never reached its shard, wherever it was dropped.
+#[derive(Clone, Debug)]
+pub(super) struct TellRefused(Arc<Tickets>);
+
+impl Refuse<(Ticket, Input)> for TellRefused {
+    fn refuse(&self, (ticket, _): (Ticket, Input), why: Refused) {
+        let why = match why {
+            Refused::Full => NotAccepted::Full,
+            Refused::Stopping => NotAccepted::Stopping,
+        };
+        self.0.refuse(ticket, why);
+    }
+}
+
 /// The sending side of a shard's channel.
 #[derive(Clone, Debug)]
 pub(super) struct Inbox {
     sender: Sender<Message>,
-    requests: Arc<AtomicUsize>,
+    requests: Bound,
+    refuse: TellRefused,
 }
 
 impl Inbox {
-    pub(super) fn new(sender: Sender<Message>) -> Self {
-        Self { sender, requests: Arc::new(AtomicUsize::new(0)) }
+    pub(super) fn new(sender: Sender<Message>, tickets: Arc<Tickets>) -> Self {
+        Self { sender, requests: Bound::new(REQUESTS_MAX), refuse: TellRefused(tickets) }
     }
 
-    /// Hands a request in.
-    pub(super) fn request(&self, input: Input) -> Result<(), NotAccepted> {
-        if self.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS_MAX {
-            self.requests.fetch_sub(1, Ordering::Relaxed);
-            return Err(NotAccepted::Full);
-        }
-        self.sender.send(Message::Request(input)).map_err(|_| NotAccepted::Stopping)
+    /// Hands a request in. Its till is told if it does not reach the shard.
+    pub(super) fn request(&self, ticket: Ticket, input: Input) {
+        hand_in(&self.requests, (ticket, input), &self.refuse, |handed| {
+            // What a shard that has ended gives back is dropped here, and with that refused.
+            drop(self.sender.send(Message::Request(handed)));
+        });
     }
 
     /// Hands a reply in. A shard that has ended needs none: recovery asks again.
@@ -56,11 +76,6 @@ impl Inbox {
         drop(self.sender.send(message));
     }
 
-    /// A request was taken out of the channel.
-    pub(super) fn taken(&self) {
-        self.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// How many inputs wait.
     pub(super) fn depth(&self) -> usize {
         self.sender.len()
@@ -69,23 +84,44 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use state_machine::shard::{Input, NotAccepted};
+    use std::sync::Arc;
 
-    use super::{Inbox, REQUESTS_MAX};
+    use state_machine::shard::{Input, NotAccepted};
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::{Inbox, Message, REQUESTS_MAX};
+    use crate::driver::tests::record;
+    use crate::driver::tickets::Tickets;
+    use crate::engine::Told;
 
     #[test]
     fn requests_are_bounded_and_replies_are_not() {
+        let _covers = covers::covers(&["INV-24"]);
         let (sender, receiver) = crossbeam::channel::unbounded();
-        let inbox = Inbox::new(sender);
-        for _ in 0..REQUESTS_MAX {
-            assert_eq!(inbox.request(Input::Drain), Ok(()));
-        }
-        assert_eq!(inbox.request(Input::Drain), Err(NotAccepted::Full));
+        let tickets = Arc::new(Tickets::default());
+        let inbox = Inbox::new(sender, Arc::clone(&tickets));
+        let hand_in = || {
+            let (ticket, answer) = tickets.open(record("P00001").key, None);
+            inbox.request(ticket, Input::Drain);
+            answer
+        };
+        let waiting: Vec<_> = (0..REQUESTS_MAX).map(|_| hand_in()).collect();
+        let refused = |answer: Result<Told, TryRecvError>, as_what| {
+            assert!(matches!(answer, Ok(Told::Refused(why)) if why == as_what), "{answer:?}");
+        };
+        refused(hand_in().try_recv(), NotAccepted::Full);
         inbox.reply(Input::Drain);
         assert_eq!(inbox.depth(), REQUESTS_MAX + 1);
-        inbox.taken();
-        assert_eq!(inbox.request(Input::Drain), Ok(()));
+        let Ok(Message::Request(first)) = receiver.recv() else { panic!("requests were sent first") };
+        assert!(first.take().is_some());
+        let mut last = hand_in();
+        assert!(matches!(last.try_recv(), Err(TryRecvError::Empty)));
+        // A shard that ends tells the tills whose requests it has not taken, and those that come too late.
         drop(receiver);
-        assert_eq!(inbox.request(Input::Drain), Err(NotAccepted::Full));
+        refused(last.try_recv(), NotAccepted::Stopping);
+        for mut answer in waiting.into_iter().skip(1) {
+            refused(answer.try_recv(), NotAccepted::Stopping);
+        }
+        refused(hand_in().try_recv(), NotAccepted::Stopping);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam::channel::Sender;
 use protocol::TransactionId;
 use state_machine::planner::{Quota, WINDOW_MS};
 use state_machine::shard::{
@@ -144,7 +145,7 @@ pub fn start(
     let readers = (0..LOOKUP_THREADS).map(|_| store.reader()).collect::<Result<_, _>>()?;
     let (lookups, lookup_threads) = Lookups::start(readers)?;
     let shared = Arc::new(Shared {
-        tickets: Tickets::default(),
+        tickets: Arc::new(Tickets::default()),
         callers: Callers { runtime, acquirers, merchants },
         lookups,
         pending: AtomicU64::new(0),
@@ -153,7 +154,8 @@ pub fn start(
         stalled: AtomicBool::new(false),
     });
     let channels: Vec<_> = made.iter().map(|_| crossbeam::channel::unbounded()).collect();
-    let inboxes: Vec<Inbox> = channels.iter().map(|(sender, _)| Inbox::new(sender.clone())).collect();
+    let inbox = |sender: &Sender<Message>| Inbox::new(sender.clone(), Arc::clone(&shared.tickets));
+    let inboxes: Vec<Inbox> = channels.iter().map(|(sender, _)| inbox(sender)).collect();
     let told = CommitObserver { inboxes: inboxes.clone(), shared: Arc::clone(&shared) };
     let (committer, queue) = Committer::spawn(store, told, CommitterOptions::default())?;
     let orders_max = config.orders_max.div_ceil(shards);
@@ -280,10 +282,9 @@ impl Core {
         input: impl FnOnce(state_machine::shard::Ticket) -> Input,
     ) -> oneshot::Receiver<Told> {
         let (ticket, answer) = self.shared.tickets.open(*key, outgoing);
-        let handed = self.inbox(key).map_or(Err(NotAccepted::Stopping), |inbox| inbox.request(input(ticket)));
-        if let Err(why) = handed {
-            drop(self.shared.tickets.take_outgoing(ticket));
-            self.shared.tickets.tell(ticket, Told::Refused(why));
+        match self.inbox(key) {
+            Some(inbox) => inbox.request(ticket, input(ticket)),
+            None => self.shared.tickets.refuse(ticket, NotAccepted::Stopping),
         }
         answer
     }

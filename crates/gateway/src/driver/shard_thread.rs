@@ -12,7 +12,7 @@ use store::CommitError;
 
 use super::calls::Callers;
 use super::fatal;
-use super::inbox::{Inbox, Message};
+use super::inbox::{Inbox, Message, Request};
 use super::lookups::Lookups;
 use super::publish::Published;
 use super::tickets::Tickets;
@@ -28,7 +28,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// What all shards share with the sockets.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) tickets: Tickets,
+    pub(super) tickets: Arc<Tickets>,
     pub(super) callers: Callers,
     pub(super) lookups: Lookups,
     /// Undecided payments, and fen whose outcome is unknown, over all shards.
@@ -38,6 +38,21 @@ pub(super) struct Shared {
     pub(super) budgets: Vec<AtomicU64>,
     /// Whether the last word of the store was that it takes no records.
     pub(super) stalled: std::sync::atomic::AtomicBool,
+}
+
+/// An input on its way into the next step.
+enum Taken {
+    Request(Request),
+    Reply(Input),
+}
+
+impl Taken {
+    fn into_input(self) -> Option<Input> {
+        match self {
+            Self::Request(request) => request.take().map(|(_, input)| input),
+            Self::Reply(input) => Some(input),
+        }
+    }
 }
 
 /// A shard and everything its thread owns.
@@ -87,21 +102,19 @@ impl ShardThread {
             let more = self.messages.try_iter().take(INPUTS_PER_STEP).collect::<Vec<_>>();
             for message in first.into_iter().chain(more) {
                 match message {
-                    Message::Request(input) => {
-                        self.inbox.taken();
-                        inputs.push(input);
-                    }
-                    Message::Reply(input) => inputs.push(input),
+                    Message::Request(request) => inputs.push(Taken::Request(request)),
+                    Message::Reply(input) => inputs.push(Taken::Reply(input)),
                     Message::Committed(id, outcomes) => self.on_committed(id, outcomes, now),
                     Message::Stalled => {
                         if let Some(id) = self.under_way {
                             self.shard.failed(id);
                         }
                     }
+                    // What was not taken before is refused as it is dropped.
                     Message::Stop => return,
                 }
             }
-            if let Some(batch) = self.shard.step(inputs.drain(..), now) {
+            if let Some(batch) = self.shard.step(inputs.drain(..).filter_map(Taken::into_input), now) {
                 self.hand_over(batch);
             }
             self.act_all(now);
@@ -167,8 +180,7 @@ impl ShardThread {
                 shared.tickets.tell(ticket, Told::Answer { record, said });
             }
             Action::Refuse { ticket, why } => {
-                drop(shared.tickets.take_outgoing(ticket));
-                shared.tickets.tell(ticket, Told::Refused(why));
+                shared.tickets.refuse(ticket, why);
             }
             Action::Discard { ticket } => drop(shared.tickets.take_outgoing(ticket)),
             Action::NotHere { ticket } => {

@@ -1,12 +1,10 @@
 //! Who waits for what: a till's request from the moment it is taken until it is answered, and what its pay
 //! request must send until it is sent.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use dashmap::DashMap;
+use handover::waiting::Waiting;
 use protocol::{AuthCode, Fields};
 use state_machine::OrderKey;
-use state_machine::shard::Ticket;
+use state_machine::shard::{NotAccepted, Ticket};
 use tokio::sync::oneshot;
 
 use crate::engine::Told;
@@ -20,19 +18,9 @@ pub(super) struct Outgoing {
     pub(super) fields: Fields,
 }
 
-#[derive(Debug)]
-struct Pending {
-    key: OrderKey,
-    till: Option<oneshot::Sender<Told>>,
-    outgoing: Option<Outgoing>,
-}
-
 /// The requests under way. Bounded by the northbound connections, each of which has at most one.
 #[derive(Debug, Default)]
-pub(super) struct Tickets {
-    next: AtomicU64,
-    pending: DashMap<Ticket, Pending>,
-}
+pub(super) struct Tickets(Waiting<OrderKey, oneshot::Sender<Told>, Outgoing>);
 
 impl Tickets {
     /// Takes a request; its answer comes through the receiver.
@@ -41,40 +29,36 @@ impl Tickets {
         key: OrderKey,
         outgoing: Option<Outgoing>,
     ) -> (Ticket, oneshot::Receiver<Told>) {
-        let ticket = Ticket(self.next.fetch_add(1, Ordering::Relaxed));
         let (till, answer) = oneshot::channel();
-        self.pending.insert(ticket, Pending { key, till: Some(till), outgoing });
-        (ticket, answer)
+        (Ticket(self.0.open(key, till, outgoing)), answer)
     }
 
     /// Answers a request. A till that has hung up hears nothing, and nothing else changes (NM-01).
     pub(super) fn tell(&self, ticket: Ticket, told: Told) {
-        let till = self.pending.get_mut(&ticket).and_then(|mut pending| pending.till.take());
-        self.forget_if_done(ticket);
-        if let Some(till) = till {
+        if let Some(till) = self.0.take_till(ticket.0) {
             drop(till.send(told));
         }
     }
 
+    /// Answers a request that is not taken: nothing will be sent for it.
+    pub(super) fn refuse(&self, ticket: Ticket, why: NotAccepted) {
+        drop(self.take_outgoing(ticket));
+        self.tell(ticket, Told::Refused(why));
+    }
+
     /// Takes what is to be sent: once.
     pub(super) fn take_outgoing(&self, ticket: Ticket) -> Option<Outgoing> {
-        let outgoing = self.pending.get_mut(&ticket).and_then(|mut pending| pending.outgoing.take());
-        self.forget_if_done(ticket);
-        outgoing
+        self.0.take_outgoing(ticket.0)
     }
 
     /// Which payment a request is about.
     pub(super) fn key(&self, ticket: Ticket) -> Option<OrderKey> {
-        self.pending.get(&ticket).map(|pending| pending.key)
+        self.0.key(ticket.0)
     }
 
     /// Drops a request without an answer.
     pub(super) fn close(&self, ticket: Ticket) {
-        self.pending.remove(&ticket);
-    }
-
-    fn forget_if_done(&self, ticket: Ticket) {
-        self.pending.remove_if(&ticket, |_, pending| pending.till.is_none() && pending.outgoing.is_none());
+        self.0.close(ticket.0);
     }
 }
 
@@ -88,6 +72,7 @@ mod tests {
 
     #[test]
     fn a_request_is_forgotten_once_it_is_answered_and_sent() {
+        let _covers = covers::covers(&["NM-01"]);
         let tickets = Tickets::default();
         let outgoing = || Outgoing {
             auth_code: "134567890123456789".parse().expect("a code"),
