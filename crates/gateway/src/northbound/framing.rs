@@ -173,7 +173,8 @@ impl Framing {
         let end = memchr(b'\n', rest);
         let part = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         let max = match self.at {
-            At::ChunkLine | At::ChunkEnd => CHUNK_LINE_MAX,
+            At::ChunkLine => CHUNK_LINE_MAX,
+            At::ChunkEnd => "\r\n".len(),
             At::Trailers => TRAILERS_MAX,
             At::Start | At::RequestLine | At::Headers | At::Sized(_) | At::ChunkData(_) => {
                 self.head_bytes_max
@@ -181,7 +182,8 @@ impl Framing {
         };
         self.bytes = self.bytes.saturating_add(part.len()).saturating_add(usize::from(end.is_some()));
         if self.bytes > max {
-            return Err((0, FramingError::TooLong));
+            let in_chunk = matches!(self.at, At::ChunkLine | At::ChunkEnd);
+            return Err((0, if in_chunk { FramingError::Chunk } else { FramingError::TooLong }));
         }
         if memchr(0, part).is_some() {
             return Err((0, FramingError::Nul));
@@ -370,6 +372,8 @@ mod tests {
     fn whatever_two_readers_could_read_in_two_ways_is_refused() {
         use FramingError as E;
         let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(MAX));
+        let long_extension =
+            format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;{}", "x".repeat(300));
         for (text, cause) in [
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", E::Both),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", E::Both),
@@ -412,6 +416,8 @@ mod tests {
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n 3\r\nabc\r\n0\r\n\r\n", E::Chunk),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n", E::Chunk),
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 3\r\n\r\n", E::Twice),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdefghijklmnop", E::Chunk),
+            (long_extension.as_str(), E::Chunk),
             (long.as_str(), E::TooLong),
         ] {
             assert_eq!(check(text), Err(cause), "{text:?}");

@@ -69,6 +69,7 @@ impl Handler for Gateway {
             return server::plain(StatusCode::OK, "hufu");
         }
         metrics::refused(Refusal::Route);
+        tracing::info!(%peer, cause = "no such route", "request refused");
         server::plain(StatusCode::NOT_FOUND, "no such route")
     }
 }

@@ -94,6 +94,7 @@ pub(super) async fn handle(
 ) -> Reply {
     if request.method() != Method::POST {
         metrics::refused(Refusal::Route);
+        tracing::info!(%peer, ?endpoint, cause = "another method than POST", "request refused");
         return unsigned(NOT_POST);
     }
     let (head, body) = request.into_parts();
