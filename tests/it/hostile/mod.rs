@@ -1,0 +1,248 @@
+//! Hostile requests through a real socket, at a switch with a wallet behind it: each class is refused for its own
+//! cause, nothing goes upstream or is stored, and the next good request works. Source: faults-and-invariants MI, NM-04.
+
+mod bytes;
+mod class;
+mod documents;
+mod fields;
+mod json;
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gateway::switch::Switch;
+use signer::{Case, Key, Kind, Scratch};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::World;
+use class::{BEARER, CODE, Class, KEY, NUMBER, QUERY, THEIRS, Want, about, post, signed};
+
+/// What the switch logs, one line an event.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("the log is whole").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Begins to keep what this process logs.
+    fn start() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber)
+            .expect("nobody else keeps the log of this process");
+        log
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("the log is whole").clone()).expect("text")
+    }
+
+    /// The lines about one connection.
+    fn of(&self, till: SocketAddr) -> String {
+        let name = format!("peer={till} ");
+        self.text().lines().filter(|line| format!("{line} ").contains(&name)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Sends `bytes` on a connection of its own and reads to its end; returns the till's address and what came.
+async fn send(at: SocketAddr, bytes: &[u8], cut: bool) -> (SocketAddr, Vec<u8>) {
+    let mut stream = TcpStream::connect(at).await.expect("the gateway listens");
+    let till = stream.local_addr().expect("an address");
+    let (mut read, mut write) = stream.split();
+    let mut answer = Vec::new();
+    let sent = async {
+        // Whoever refuses early need not read to the end.
+        let _ = write.write_all(bytes).await;
+        if cut {
+            let _ = write.shutdown().await;
+        }
+    };
+    let all = async { tokio::join!(sent, read.read_to_end(&mut answer)).1 };
+    // A reset after the answer is as good as an end.
+    let _ = tokio::time::timeout(Duration::from_secs(20), all)
+        .await
+        .expect("answered or closed, never left hanging");
+    (till, answer)
+}
+
+/// One HTTP answer.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    /// Reads exactly one answer; an interim one before it is passed over.
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
+        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("no answer: {text:?}"))?;
+        let head = head.to_ascii_lowercase();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no status")?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+        if length != body.len().to_string() && !body.is_empty() {
+            return Err(format!("more than one answer: {text:?}"));
+        }
+        Ok(Self { status, body: body.to_owned(), head })
+    }
+
+    fn fields(&self) -> Result<Vec<(String, String)>, String> {
+        simulator::read_xml(self.body.as_bytes()).map_err(|err| format!("{err:?}: {:?}", self.body))
+    }
+}
+
+fn get<'f>(fields: &'f [(String, String)], name: &str) -> &'f str {
+    fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).unwrap_or_default()
+}
+
+/// Whether an answer is signed as the merchant signs.
+fn is_signed(fields: &[(String, String)]) -> bool {
+    let pairs = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let key = Key::new(KEY).expect("a key");
+    // Refusals of requests that named HMAC are signed so.
+    [Kind::Md5, Kind::HmacSha256]
+        .into_iter()
+        .any(|kind| key.verify(kind, pairs.clone(), get(fields, "sign"), Case::Exact, &mut Scratch::new()))
+}
+
+/// What is wrong with an answer, if anything.
+fn judge(class: &Class, bytes: &[u8], logged: &str) -> Result<(), String> {
+    let fail = |what: String| Err(format!("{}: {what}", class.name));
+    if let Want::Silence = class.want {
+        return if bytes.is_empty() { Ok(()) } else { fail(format!("{:?}", String::from_utf8_lossy(bytes))) };
+    }
+    let answer = Answer::read(bytes).map_err(|what| format!("{}: {what}", class.name))?;
+    let shown = format!("{} {:?}, logged {logged:?}", answer.status, answer.body);
+    if answer.status >= 500 {
+        return fail(format!("a server's error: {shown}"));
+    }
+    if !matches!(class.want, Want::Ignored) && !logged.contains("refused") {
+        return fail(format!("the log does not name it: {shown}"));
+    }
+    let closes = answer.head.contains("connection: close");
+    let right = match &class.want {
+        Want::Silence => false,
+        Want::Bytes(cause) => {
+            matches!(answer.status, 400 | 431) && logged.contains("bytes refused") && logged.contains(cause)
+        }
+        Want::Plain(status, says) => answer.status == *status && answer.body.trim_end() == *says && closes,
+        Want::Unsigned(says) => {
+            let fields = answer.fields()?;
+            answer.status == 200
+                && fields.len() == 2
+                && get(&fields, "return_code") == "FAIL"
+                && get(&fields, "return_msg").starts_with(says.as_str())
+        }
+        Want::Signed(code, says) => {
+            let fields = answer.fields()?;
+            answer.status == 200
+                && is_signed(&fields)
+                && get(&fields, "result_code") == "FAIL"
+                && get(&fields, "err_code") == *code
+                && get(&fields, "err_code_des").contains(says)
+        }
+        Want::Problem(status, kind, says) => {
+            answer.status == *status
+                && answer.head.contains("content-type: application/problem+json")
+                && answer.body.contains(&format!("\"type\":\"{kind}\""))
+                && answer.body.contains("\"money_may_have_moved\":false")
+                && serde_json::from_str::<serde_json::Value>(&answer.body).is_ok()
+                && (answer.body.contains(says) || answer.body.contains(&says.replace('"', "\\\"")))
+        }
+        Want::Ignored => get(&answer.fields()?, "err_code") == "ORDERNOTEXIST",
+    };
+    // One event is one line, and neither key nor code is in it (MI-17, INV-26).
+    let secret = [CODE, KEY, BEARER]
+        .into_iter()
+        .find(|secret| logged.contains(secret) || answer.body.contains(secret));
+    match (right, secret) {
+        (true, None) => Ok(()),
+        (true, Some(secret)) => fail(format!("{secret} is told: {shown}")),
+        (false, _) => fail(format!("wanted {:?}, came {shown}", class.want)),
+    }
+}
+
+/// The next good request, on a new connection.
+async fn works(at: SocketAddr, number: &str) -> Result<(), String> {
+    let mut pairs = about();
+    pairs.retain(|(name, _)| *name != "out_trade_no");
+    pairs.push(("out_trade_no", number));
+    let (_, bytes) = send(at, &post(QUERY, signed(&pairs)), false).await;
+    let fields = Answer::read(&bytes)?.fields()?;
+    let right = is_signed(&fields) && get(&fields, "err_code") == "ORDERNOTEXIST";
+    if right { Ok(()) } else { Err(format!("the next good request: {fields:?}")) }
+}
+
+/// Everything that the wallet has ever been asked.
+fn asked(world: &World) -> simulator::Stats {
+    world.wallet.lock().expect("the wallet is whole").stats()
+}
+
+/// A payment that goes all the way.
+async fn pays(world: &World, switch: &Switch, n: u8, number: &str, code: &str) {
+    let answer = world.till(switch, n).pay(number, code, 1288).await;
+    assert_eq!(answer.get("result_code").map(String::as_str), Some("SUCCESS"), "{answer:?}");
+    assert_eq!(world.money(n, number), (1288, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_class_of_hostile_requests_is_refused_for_its_own_cause() {
+    let _covers = covers::covers(&[
+        "MI-01", "MI-02", "MI-03", "MI-04", "MI-05", "MI-06", "MI-07", "MI-10", "MI-11", "MI-12", "MI-13",
+        "MI-14", "MI-15", "MI-17", "MI-18", "MI-21", "MI-22", "MI-23", "MI-24", "MI-25", "NM-04", "INV-20",
+        "INV-24", "INV-25",
+    ]);
+    let log = Log::start();
+    let world = World::new(20).await;
+    let switch = world.switch().await;
+    let at = switch.gateway_addr();
+    pays(&world, &switch, 0, "GOOD-0001", "100000000000000011").await;
+    pays(&world, &switch, 1, THEIRS, "100000000000000013").await;
+
+    let classes: Vec<Class> =
+        [bytes::classes(), documents::classes(), fields::classes(), json::classes()].concat();
+    let names: BTreeSet<&str> = classes.iter().map(|class| class.name.as_str()).collect();
+    assert_eq!(names.len(), classes.len(), "two classes have one name");
+    let mut wrong = Vec::new();
+    for (n, class) in classes.iter().enumerate() {
+        let before = asked(&world);
+        let (till, bytes) = send(at, &class.bytes, class.cut).await;
+        let judged = judge(class, &bytes, &log.of(till));
+        let after =
+            works(at, &format!("NOBODY-{n:06}")).await.map_err(|what| format!("{}: {what}", class.name));
+        wrong.extend([judged, after].into_iter().filter_map(Result::err));
+        if asked(&world) != before {
+            wrong.push(format!("{}: the wallet was asked", class.name));
+        }
+    }
+    println!("{} classes", classes.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), classes.len(), wrong.join("\n"));
+    assert!(classes.len() >= 100, "{} classes", classes.len());
+    assert!(world.record(&switch, 0, NUMBER).await.is_none(), "a record of what was refused");
+    assert!(!log.text().contains("panicked"), "a panic");
+    // One event is one line, whatever was sent (MI-17).
+    let text = log.text();
+    let odd = text.lines().find(|line| !line.starts_with("20") || line.chars().any(char::is_control));
+    assert_eq!(odd, None, "a line of the log that is none");
+    pays(&world, &switch, 0, "GOOD-0002", "100000000000000012").await;
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
