@@ -9,6 +9,7 @@ pub mod draw;
 pub mod generate;
 pub mod oracle;
 pub mod order;
+pub mod rig;
 pub mod targets;
 
 /// The API key of the vectors: it signs what must be taken, in tests and nowhere else.
@@ -33,6 +34,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "answer", run: targets::answer::judge, dictionary: targets::WORDS },
     Target { name: "record", run: targets::record::store, dictionary: &[] },
     Target { name: "config", run: targets::config::parse, dictionary: targets::SETTINGS },
+    Target { name: "json", run: targets::tills::json, dictionary: targets::JSON },
+    Target { name: "request", run: targets::tills::xml, dictionary: targets::WORDS },
+    Target { name: "http", run: targets::tills::http, dictionary: targets::HTTP },
 ];
 
 /// Runs the target called `name`.

@@ -74,4 +74,7 @@ targets! {
     answer ["INV-04", "INV-10", "INV-25", "MI-25", "UB-23"]
     record ["DB-11", "INV-24", "INV-28", "MI-25"]
     config ["CF-01", "CF-02", "CF-07", "INV-26"]
+    json ["INV-03", "INV-24", "INV-25", "INV-26", "MI-10", "MI-11", "MI-12"]
+    request ["INV-03", "INV-25", "MI-05", "MI-06", "MI-07", "MI-10", "MI-11"]
+    http ["INV-24", "INV-25", "MI-13", "MI-14", "MI-25", "NM-04"]
 }

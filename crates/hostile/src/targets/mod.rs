@@ -4,6 +4,7 @@ pub mod answer;
 pub mod canonical;
 pub mod config;
 pub mod record;
+pub mod tills;
 pub mod xml;
 
 /// What requests and answers are bent with: names of fields, words of the protocol, what splits a signed text.
@@ -86,4 +87,85 @@ pub const SETTINGS: &[&str] = &[
     "=",
     "\n",
     ".",
+];
+
+/// What JSON is bent with.
+pub const JSON: &[&str] = &[
+    "\"amount_fen\":1,",
+    "\"amount_fen\":1288,",
+    "\"Amount_Fen\":1,",
+    "\"amount_\\u0066en\":1,",
+    "\"till_id\":\"1\",",
+    "\"attach\":\"a&total_fee=1\",",
+    "\"attach\":null,",
+    "\"134567890123456789\":1,",
+    "\"x\":",
+    "\\u0000",
+    "\\ud800",
+    "\\udc00",
+    "\\u000d",
+    "\\uffff",
+    "&key=",
+    "]]>",
+    "<",
+    "&lt;",
+    "1e3",
+    "1.0",
+    "-0",
+    "-1",
+    "2147483648",
+    "18446744073709551617",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "null",
+    "true",
+    "\"",
+    "\0",
+    "\u{FEFF}",
+];
+
+/// What the bytes of a connection are bent with.
+pub const HTTP: &[&str] = &[
+    "\r\n",
+    "\n",
+    "\r",
+    "\r\n\r\n",
+    "Content-Length: 0\r\n",
+    "Content-Length: 5\r\n",
+    "Content-Length: +5\r\n",
+    "Content-Length: 99999999999\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding : chunked\r\n",
+    "Transfer-Encoding: gzip\r\n",
+    "Connection: close\r\n",
+    "Connection: keep-alive\r\n",
+    "Expect: 100-continue\r\n",
+    "Upgrade: h2c\r\n",
+    "Content-Encoding: gzip\r\n",
+    "Prefer: wait=0\r\n",
+    "GET / HTTP/1.1\r\n\r\n",
+    "POST /pay/micropay HTTP/1.1\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/1.0",
+    "HTTP/1.1",
+    "0\r\n\r\n",
+    "5\r\nabcde\r\n",
+    "FFFFFFFFFFFFFFFF\r\n",
+    "ffffff\r\n",
+    "1;a=b\r\nx\r\n",
+    "X: ",
+    " ",
+    "\t",
+    ":",
+    "\0",
+    "\u{80}",
+    "/v1/payments",
+    "/reversal",
+    "%2f",
+    "?",
+    "#",
 ];
