@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use gateway::clock::Clock;
 use simulator::Code;
 use state_machine::record::State;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{World, until};
 
@@ -46,4 +49,33 @@ async fn open_payments_go_on_after_a_restart() {
         world.wallet.lock().expect("the wallet is whole").ledger().map(|entry| entry.pay_requests).max();
     assert_eq!(requests, Some(1), "no pay request is ever sent twice");
     assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+/// All the tills of a process that was killed come back within a second. Whoever finds the kernel's queue full tries
+/// again after seconds only, so that connections are taken from the first moment on, before the budgets of the new
+/// process have room for requests. Found by `checker kill`: tills were left waiting for half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_taken_while_requests_still_wait() {
+    const TRIES: u32 = 8;
+    let world = World::new(20).await;
+    world.switch().await.stop().await;
+    for _ in 0..TRIES {
+        let switch = world.switch().await;
+        let serve_from = switch.recovery().serve_from;
+        let mut stream = TcpStream::connect(switch.gateway_addr()).await.expect("it listens");
+        stream.write_all(b"no HTTP at all\r\n\r\n").await.expect("written");
+        let mut said = [0; 12];
+        stream.read_exact(&mut said).await.expect("an answer");
+        assert_eq!(&said, b"HTTP/1.1 400");
+        let in_time = Clock::tick() < serve_from;
+        let till = world.till(&switch, 0);
+        assert!(till.query("NOBODYS").await.contains_key("err_code"));
+        assert!(Clock::tick() >= serve_from, "a request was answered before there was room for its calls");
+        switch.stop().await;
+        // A busy machine may need longer than the second for all this: then it is tried again.
+        if in_time {
+            return;
+        }
+    }
+    panic!("connections are not taken before requests are answered");
 }

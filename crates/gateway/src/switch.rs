@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use state_machine::{BootId, Channel, ProviderId, UnixMs};
+use hyper::Request;
+use hyper::body::Incoming;
+use state_machine::{BootId, Channel, ProviderId, Tick, UnixMs};
 use store::{MerchantBook, OpenError, SqliteStore, StoreError};
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,8 +27,10 @@ use crate::engine::Engine;
 use crate::merchants::{Directory, DirectoryError, Merchants};
 use crate::metrics::{self, MetricsError};
 use crate::northbound::Gateway;
-use crate::northbound::server::{self, Life, Limits};
+use crate::northbound::server::{self, Handler, Life, Limits, Reply};
 
+/// Connections that may wait to be taken; the kernel's own limit, usually 4096, may be lower.
+const BACKLOG: u32 = 8_192;
 /// How often histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -100,6 +104,7 @@ impl Switch {
     /// # Errors
     ///
     /// [`StartError`]; then nothing listens and nothing was changed, apart from the store's fence.
+    #[expect(clippy::unused_async, reason = "it needs the runtime that a caller who awaits it is on")]
     pub async fn start(config: Config) -> Result<Self, StartError> {
         metrics::install()?;
         let store = SqliteStore::open(&config.store.path, &config.store.seal_key, store::Options::default())?;
@@ -107,8 +112,8 @@ impl Switch {
         let merchants = Merchants::new(Directory::of(&book.merchants()?)?);
         let providers = number(&config.providers, &mut book)?;
         let acquirers = acquirers(&config.providers, &providers)?;
-        let tills = listen(config.listen.gateway).await?;
-        let probes = listen(config.listen.admin).await?;
+        let tills = listen(config.listen.gateway)?;
+        let probes = listen(config.listen.admin)?;
         let socket = admin::bind(&config.listen.admin_socket)?;
         let (gateway_addr, admin_addr) = (address(&tills)?, address(&probes)?);
         let engine = EngineConfig {
@@ -135,14 +140,8 @@ impl Switch {
         let limits = Limits::from(&config.northbound);
         let digest = config.store.digest_key.clone();
         let gateway = Gateway::new(Arc::clone(&shared), merchants, config.northbound.clone(), digest);
-        let tills = tokio::spawn({
-            let limits = limits.clone();
-            async move {
-                // The port is open: who connects before waits for a second instead of being refused.
-                sleep_until(Clock::instant(recovery.serve_from)).await;
-                server::serve(tills, Arc::new(gateway), limits, seen).await;
-            }
-        });
+        let early = Early { until: recovery.serve_from, gateway };
+        let tills = tokio::spawn(server::serve(tills, Arc::new(early), limits.clone(), seen));
         let background = vec![
             tokio::spawn(server::serve(probes, Arc::new(Probes::new(shared)), limits, admin_seen)),
             tokio::spawn(admin::serve(socket, commands)),
@@ -280,8 +279,31 @@ fn url(host: &Host) -> String {
     format!("{scheme}://{name}:{}{}", host.port, host.base)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|why| StartError::Listen { address: address.to_string(), why })
+/// Requests of tills that come before the budgets of a new process have room: they wait for it instead of being
+/// refused. Their connections are taken at once, since all the tills of a process that was killed come back within
+/// that second: more than the kernel's queue holds, and whom it leaves out tries again only after seconds.
+struct Early {
+    until: Tick,
+    gateway: Gateway,
+}
+
+impl Handler for Early {
+    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+        if Clock::tick() < self.until {
+            sleep_until(Clock::instant(self.until)).await;
+        }
+        self.gateway.handle(request, peer).await
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|why| StartError::Listen { address: address.to_string(), why })
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
