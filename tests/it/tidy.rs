@@ -11,6 +11,7 @@ const PURE: &[&str] = &["protocol", "signer", "timer-wheel", "state-machine"];
 const MAY_USE: &[(&str, &[&str])] = &[
     ("covers", &[]),
     ("planted", &[]),
+    ("covers", &[]),
     ("protocol", &["planted"]),
     ("signer", &[]),
     ("timer-wheel", &[]),
@@ -23,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),
     ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store", "handover"]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
+    ("checker", &["covers", "protocol", "signer", "state-machine", "store", "simulator", "till"]),
     (
         "hufu",
         &[

@@ -103,8 +103,8 @@ pub enum Broken {
 pub fn judge(case: &Case<'_>) -> Vec<(Broken, String)> {
     let Case { asked_fen, notebook, ledger, record } = *case;
     let page = Page { asked_fen, notebook, ledger, record };
-    let mut broken: Vec<_> =
-        page.faults().into_iter().map(|fault| (promise(fault, &page), fault.text().to_owned())).collect();
+    let faults = page.faults().into_iter().filter(|fault| *fault != Fault::StoryChanged);
+    let mut broken: Vec<_> = faults.map(|fault| (promise(fault, &page), fault.text().to_owned())).collect();
     if let Some((before, after)) = notebook.contradiction() {
         let words = format!("told {} and then {}", before.word.text(), after.word.text());
         let promise = if after.word == Word::Absent { Broken::Lost } else { Broken::Contradicted };
