@@ -11,7 +11,6 @@ const PURE: &[&str] = &["protocol", "signer", "timer-wheel", "state-machine"];
 const MAY_USE: &[(&str, &[&str])] = &[
     ("covers", &[]),
     ("planted", &[]),
-    ("covers", &[]),
     ("protocol", &["planted"]),
     ("signer", &[]),
     ("timer-wheel", &[]),
