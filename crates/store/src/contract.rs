@@ -118,6 +118,13 @@ pub enum StoreError {
          disk, and start it again or restore the newest backup."
     )]
     Unreadable(String),
+    /// The rows are not those that were committed, and which ones differ cannot be said.
+    #[error(
+        "the store contradicts itself: {0}. Nothing may be served from it: a payment may be missing or stand as it \
+         did earlier, and money may have moved. Copy its files, restore the newest backup, and compare the wallet's \
+         bill with its payments."
+    )]
+    Contradicts(String),
     /// The row is there and is not to be trusted.
     #[error("{0}")]
     Damaged(Box<Damaged>),

@@ -20,4 +20,4 @@ pub use contract::{
 };
 pub use merchant::{MerchantError, MerchantRow, NewMerchant};
 pub use seal::SealKey;
-pub use sqlite::{MerchantBook, OpenError, Options, SqliteReader, SqliteStore};
+pub use sqlite::{MerchantBook, OpenError, Opening, Options, SqliteReader, SqliteStore};

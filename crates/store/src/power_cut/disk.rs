@@ -151,6 +151,12 @@ impl Disk {
         self.lock().faults = faults;
     }
 
+    /// Every file as a program sees it.
+    pub(crate) fn image(&self) -> Image {
+        let state = self.lock();
+        state.names.iter().map(|(name, id)| (name.clone(), state.files[id.0].current.clone())).collect()
+    }
+
     /// The file `name`, made if `create` says so and there is none.
     pub(crate) fn open(&self, name: &str, create: bool) -> Result<FileId, Fault> {
         let mut state = self.lock();
@@ -238,7 +244,11 @@ impl Disk {
         if state.left.is_some() {
             return Err(Fault::Off);
         }
-        state.step()?;
+        // The power may go when all is written, before the caller hears of it.
+        let late = state.random.one_in(2);
+        if !late {
+            state.step()?;
+        }
         if state.faults.syncs_fail > 0 {
             state.faults.syncs_fail -= 1;
             // As Linux does: the pages are marked clean, and nobody will write them again.
@@ -254,7 +264,7 @@ impl Disk {
         if names {
             state.sync_names();
         }
-        Ok(())
+        if late { state.step() } else { Ok(()) }
     }
 
     pub(crate) fn length(&self, id: FileId) -> usize {

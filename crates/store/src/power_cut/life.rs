@@ -172,6 +172,7 @@ impl Life {
             return Err(Stop::Wrong(format!("fence {} after {}", store.fence(), self.fence)));
         }
         self.fence = store.fence().0;
+        self.report.frames_dropped += store.opening().dropped_frames;
         self.exists = true;
         Ok(store)
     }

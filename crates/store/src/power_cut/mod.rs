@@ -17,6 +17,7 @@
     reason = "a checker: a panic is a finding"
 )]
 
+pub mod damage;
 pub(crate) mod disk;
 mod grouped;
 mod life;
@@ -26,6 +27,7 @@ mod shm;
 mod vfs;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -238,7 +240,41 @@ pub(crate) struct Machine {
     pub(crate) spoiled: Spoiled,
 }
 
+/// An open file that SQLite knows nothing of.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    disk: Arc<disk::Disk>,
+    file: disk::FileId,
+}
+
+impl OpenFile {
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), disk::Fault> {
+        self.disk.write(self.file, 0, bytes)
+    }
+}
+
 impl Machine {
+    /// The file's name on the disk.
+    fn name(&self, path: &Path) -> String {
+        path.to_string_lossy().trim_start_matches(&self.mount.path()).to_owned()
+    }
+
+    /// All bytes of a file, if it is there.
+    pub(crate) fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let disk = &self.mount.disk;
+        let file = disk.open(&self.name(path), false).ok()?;
+        let mut bytes = vec![0; disk.length(file)];
+        let read = disk.read(file, 0, &mut bytes).ok()?;
+        bytes.truncate(read);
+        Some(bytes)
+    }
+
+    /// A file, made if there is none.
+    pub(crate) fn open(&self, path: &Path) -> Result<OpenFile, disk::Fault> {
+        let file = self.mount.disk.open(&self.name(path), true)?;
+        Ok(OpenFile { disk: Arc::clone(&self.mount.disk), file })
+    }
+
     /// Weakens a connection, if that is what is asked for.
     pub(crate) fn spoil(&self, conn: &Connection) -> rusqlite::Result<()> {
         match self.spoiled {

@@ -3,15 +3,17 @@
 use std::sync::{Arc, LazyLock};
 
 use planted::planted;
-use rusqlite::types::ToSqlOutput;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection};
 use state_machine::record::State;
 use state_machine::shard::Outcome;
 use state_machine::{OrderKey, Record};
 
 use super::error::commit_error;
+use super::mark::Mark;
 use super::read::Reads;
 use super::row::{self, CHECKSUM, COLUMNS, Scratch};
+use super::tally::{self, Share, Tally, Unsound};
 use crate::contract::{CommitError, Fence, stand_in};
 use crate::seal::{NoRandomness, Sealer};
 
@@ -38,6 +40,9 @@ static UPDATE_LIGHT: LazyLock<String> = LazyLock::new(|| {
         &format!(" AND open = ?{} AND transaction_id IS ?{}", parameter("open"), parameter("transaction_id")),
     )
 });
+
+/// What an update replaces, for the sums.
+const BEFORE: &str = "SELECT checksum, open FROM payments WHERE merchant = ?1 AND out_trade_no = ?2";
 
 fn parameter(column: &str) -> usize {
     1 + COLUMNS.iter().position(|name| *name == column).expect("a column of payments")
@@ -71,6 +76,7 @@ pub(super) enum Stop {
     Sqlite(rusqlite::Error),
     Fenced(Fence),
     NoRandomness,
+    Unsound(Unsound),
 }
 
 impl From<rusqlite::Error> for Stop {
@@ -90,6 +96,7 @@ pub(super) struct Write<'a> {
     pub(super) conn: &'a Connection,
     pub(super) sealer: &'a Sealer,
     pub(super) fence: Fence,
+    pub(super) mark: &'a Mark,
     pub(super) scratch: &'a mut Scratch,
 }
 
@@ -100,12 +107,17 @@ impl Write<'_> {
             .prepare_cached("BEGIN IMMEDIATE")
             .and_then(|mut begin| begin.execute([]))
             .map_err(|error| commit_error(&error))?;
-        let done = self.apply(records).and_then(|outcomes| {
+        let done = self.apply(records).and_then(|done| {
             self.conn.prepare_cached("COMMIT")?.execute([])?;
-            Ok(outcomes)
+            Ok(done)
         });
         let stop = match done {
-            Ok(outcomes) => return Ok(outcomes),
+            Ok((outcomes, tally)) => {
+                if let Some(tally) = tally {
+                    self.mark.put(&tally);
+                }
+                return Ok(outcomes);
+            }
             Err(stop) => stop,
         };
         // Some errors end the transaction by themselves.
@@ -118,29 +130,31 @@ impl Write<'_> {
             Stop::Sqlite(error) => commit_error(&error),
             Stop::Fenced(newer) => CommitError::Fenced { ours: self.fence, newer },
             Stop::NoRandomness => CommitError::Fatal(NoRandomness.to_string()),
+            Stop::Unsound(unsound) => CommitError::Fatal(unsound.to_string()),
         })
     }
 
-    fn apply(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, Stop> {
-        let newest: i64 = self
-            .conn
-            .prepare_cached("SELECT fence FROM store WHERE id = 1")?
-            .query_row([], |row| row.get(0))?;
-        let newest = Fence(newest.cast_unsigned());
+    /// The outcomes, and the tally where anything was written.
+    fn apply(&mut self, records: &[Arc<Record>]) -> Result<(Vec<Outcome>, Option<[u8; tally::LEN]>), Stop> {
+        let (newest, tally) = Tally::load(self.conn, self.sealer)?;
         if newest != self.fence && !planted!(FenceIgnored) {
             return Err(Stop::Fenced(newest));
         }
+        let mut tally = tally.map_err(Stop::Unsound)?;
+        let mut before = self.conn.prepare_cached(BEFORE)?;
         let mut insert = self.conn.prepare_cached(&INSERT)?;
         let mut update = self.conn.prepare_cached(&UPDATE)?;
         let mut update_light = self.conn.prepare_cached(&UPDATE_LIGHT)?;
         let mut outcomes = Vec::with_capacity(records.len());
         // Few or none: a conflict means that somebody else was here first.
         let mut refused: Vec<OrderKey> = Vec::new();
+        let mut any = false;
         for record in records {
             let applied = !refused.contains(&record.key) && {
                 let row = row::encode(record, self.fence, self.sealer, self.scratch)?;
                 let legal_from = legal_from(record.state);
-                match record.version {
+                let there = if record.version > 1 { share_before(&mut before, &row)? } else { None };
+                let applied = match record.version {
                     0 => false,
                     1 => write(&mut insert, &row, None)?,
                     _ if record.is_open() && record.paid.is_none() => {
@@ -148,16 +162,22 @@ impl Write<'_> {
                             || write(&mut update, &row, Some(legal_from))?
                     }
                     _ => write(&mut update, &row, Some(legal_from))?,
+                };
+                if applied {
+                    tally.change(there, (Share::from_le_bytes(row.checksum), record.is_open()));
                 }
+                applied
             };
             if applied {
+                any = true;
                 outcomes.push(Outcome::Applied);
             } else {
                 refused.push(record.key);
                 outcomes.push(self.conflict(record)?);
             }
         }
-        Ok(outcomes)
+        let tally = if any { Some(tally.store(self.conn, self.sealer)?) } else { None };
+        Ok((outcomes, tally))
     }
 
     fn conflict(&self, offered: &Record) -> Result<Outcome, Stop> {
@@ -171,6 +191,20 @@ impl Write<'_> {
         };
         Ok(Outcome::Conflict(Box::new(shown)))
     }
+}
+
+/// What the row that is there adds to the sums; nothing where its checksum is none.
+fn share_before(
+    statement: &mut CachedStatement<'_>,
+    row: &row::Row<'_>,
+) -> rusqlite::Result<Option<(Share, bool)>> {
+    for (at, value) in (1..).zip(row.values.iter().take(2)) {
+        statement.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
+    }
+    let mut rows = statement.raw_query();
+    let Some(found) = rows.next()? else { return Ok(None) };
+    let share = found.get_ref(0)?.as_blob().ok().and_then(tally::share).unwrap_or_default();
+    Ok(Some((share, found.get_ref(1)? == ValueRef::Integer(1))))
 }
 
 /// Runs a prepared write of one row; whether it changed anything.

@@ -80,6 +80,38 @@ pub enum OpenError {
         /// What it must be.
         wanted: &'static str,
     },
+    /// Commits that were durable are not there any more (DB-10, DB-17).
+    #[error(
+        "{} has lost what was durable: it ends with commit {found}, and {witness} knows of commit {known}. \
+         Nothing was changed and nothing is served, since tills may have been told what is missing here, and money \
+         may have moved for it. Copy the file and everything beside it that begins with its name. If newer files \
+         exist, put them back together (the database, -wal and -mark). If not, declare the gap: run `sqlite3 {} \
+         'PRAGMA wal_checkpoint(TRUNCATE)'`, remove {}-mark, start again, and compare the wallet's bill with the \
+         payments since the last good commit.", path.display(), path.display(), path.display()
+    )]
+    Lost {
+        /// The store.
+        path: PathBuf,
+        /// The number of the last commit that can be reached; 0 if there is no store at all.
+        found: u64,
+        /// The number of a later commit that was durable.
+        known: u64,
+        /// What knows of it.
+        witness: &'static str,
+    },
+    /// What the store says of itself is not so.
+    #[error(
+        "{} contradicts itself: {what}. Nothing was changed and nothing is served: payments may be missing or \
+         stand as they did earlier, and money may have moved. Copy the file and everything beside it that begins \
+         with its name, then restore the newest backup and compare the wallet's bill with its payments.",
+        path.display()
+    )]
+    Contradicts {
+        /// The store.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+    },
     /// SQLite refuses.
     #[error("{} cannot be opened: {cause}. If this repeats, check the disk, or restore the newest backup.", path.display())]
     Broken {

@@ -1,5 +1,7 @@
 //! What the store's files lie on: the file system, or the checker's disk, which loses what was not synced.
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -27,6 +29,52 @@ impl Layer {
         }
     }
 
+    /// Whether there is a file at `path` with anything in it.
+    pub(super) fn holds_something(&self, path: &Path) -> bool {
+        match self {
+            Self::Files => std::fs::metadata(path).is_ok_and(|found| found.len() > 0),
+            #[cfg(feature = "power-cut")]
+            Self::Disk(machine) => machine.read(path).is_some_and(|bytes| !bytes.is_empty()),
+        }
+    }
+
+    /// The bytes of the log at `path`; none if there is no such file.
+    pub(super) fn log(&self, path: &Path) -> io::Result<Box<dyn Read>> {
+        match self {
+            Self::Files => match File::open(path) {
+                Ok(file) => Ok(Box::new(io::BufReader::with_capacity(1 << 16, file))),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Box::new(io::empty())),
+                Err(error) => Err(error),
+            },
+            #[cfg(feature = "power-cut")]
+            Self::Disk(machine) => Ok(Box::new(io::Cursor::new(machine.read(path).unwrap_or_default()))),
+        }
+    }
+
+    /// All of a small file; `None` if there is none that can be read.
+    pub(super) fn read_small(&self, path: &Path) -> Option<Vec<u8>> {
+        match self {
+            Self::Files => std::fs::read(path).ok(),
+            #[cfg(feature = "power-cut")]
+            Self::Disk(machine) => machine.read(path),
+        }
+    }
+
+    /// A small file to write over and over, made if there is none; `None`, with a warning, if that fails.
+    pub(super) fn open_small(&self, path: &Path) -> Option<Small> {
+        let opened = match self {
+            Self::Files => create(path)
+                .map_err(|error| error.to_string())
+                .and_then(|()| File::options().write(true).open(path).map_err(|error| error.to_string()))
+                .map(Small::File),
+            #[cfg(feature = "power-cut")]
+            Self::Disk(machine) => machine.open(path).map(Small::Disk).map_err(|fault| format!("{fault:?}")),
+        };
+        opened
+            .inspect_err(|error| tracing::warn!(%error, path = %path.display(), "the store has no mark"))
+            .ok()
+    }
+
     /// Makes the file if there is none, readable by its owner only.
     pub(super) fn create(&self, path: &Path) -> Result<(), OpenError> {
         match self {
@@ -51,6 +99,29 @@ impl Layer {
             Self::Files => Ok(()),
             #[cfg(feature = "power-cut")]
             Self::Disk(machine) => machine.spoil(_conn),
+        }
+    }
+}
+
+/// A small file that is written as a whole.
+#[derive(Debug)]
+pub(super) enum Small {
+    File(File),
+    #[cfg(feature = "power-cut")]
+    Disk(crate::power_cut::OpenFile),
+}
+
+impl Small {
+    /// Writes over what is there, without a sync.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => {
+                let mut file = file;
+                file.rewind()?;
+                file.write_all(bytes)
+            }
+            #[cfg(feature = "power-cut")]
+            Self::Disk(file) => file.write(bytes).map_err(|fault| io::Error::other(format!("{fault:?}"))),
         }
     }
 }

@@ -10,8 +10,10 @@ use state_machine::{Channel, MerchantId, ProviderId, UnixMs};
 
 use super::gate::Gate;
 use super::lock::WriterLock;
+use super::mark::Mark;
 use super::read::unreadable;
 use super::row::canonical_form;
+use super::tally;
 use crate::contract::StoreError;
 use crate::merchant::{
     DamagedMerchant, MerchantError, MerchantRow, Merchants, Mode, NewMerchant, Northbound, ProviderRow,
@@ -36,6 +38,7 @@ pub struct MerchantBook {
     conn: Connection,
     sealer: Arc<Sealer>,
     gate: Arc<Gate>,
+    mark: Mark,
     nonces: Nonces,
     _lock: Arc<WriterLock>,
 }
@@ -45,9 +48,10 @@ impl MerchantBook {
         conn: Connection,
         sealer: Arc<Sealer>,
         gate: Arc<Gate>,
+        mark: Mark,
         lock: Arc<WriterLock>,
     ) -> Self {
-        Self { conn, sealer, gate, nonces: Nonces::new(), _lock: lock }
+        Self { conn, sealer, gate, mark, nonces: Nonces::new(), _lock: lock }
     }
 
     /// The number of the provider `mch_id`, added if it is new.
@@ -57,17 +61,28 @@ impl MerchantBook {
     /// [`StoreError::Unreadable`].
     pub fn provider(&mut self, channel: Channel, mch_id: &MchId) -> Result<ProviderId, StoreError> {
         let _turn = self.gate.enter_urgently();
-        let add = || {
+        let mut add = || {
+            let transaction =
+                self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let key = params![channel.code(), mch_id.as_str()];
-            self.conn.execute(
+            let is_new = transaction.execute(
                 "INSERT INTO providers (channel, mch_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
                 key,
+            )? == 1;
+            let tally = if is_new { Some(tally::count(&transaction, &self.sealer)?) } else { None };
+            let id = transaction.query_row(
+                "SELECT id FROM providers WHERE channel = ?1 AND mch_id = ?2",
+                key,
+                |row| row.get(0).map(ProviderId),
             )?;
-            self.conn.query_row("SELECT id FROM providers WHERE channel = ?1 AND mch_id = ?2", key, |row| {
-                row.get(0).map(ProviderId)
-            })
+            transaction.commit()?;
+            Ok((id, tally))
         };
-        add().map_err(|error| unreadable(&error))
+        let (id, tally) = add().map_err(|error: rusqlite::Error| unreadable(&error))?;
+        if let Some(tally) = tally {
+            self.mark.put(&tally);
+        }
+        Ok(id)
     }
 
     /// Adds one merchant.
@@ -114,7 +129,9 @@ impl MerchantBook {
                 }
             }
         }
+        let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
         transaction.commit().map_err(sqlite)?;
+        self.mark.put(&tally);
         Ok(added)
     }
 
@@ -151,7 +168,10 @@ impl MerchantBook {
                 )
                 .map_err(sqlite)?;
         }
-        transaction.commit().map_err(sqlite)
+        let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)?;
+        self.mark.put(&tally);
+        Ok(())
     }
 
     /// Every merchant.

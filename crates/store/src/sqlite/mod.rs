@@ -12,11 +12,15 @@ mod error;
 mod gate;
 pub(crate) mod layer;
 mod lock;
+mod log;
+mod mark;
 mod merchants;
+mod opening;
 mod read;
 mod reader;
 mod row;
 mod schema;
+mod tally;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +36,8 @@ use self::commit::Write;
 use self::gate::Gate;
 use self::layer::Layer;
 use self::lock::WriterLock;
+use self::mark::Mark;
+use self::opening::Witness;
 use self::read::Reads;
 use self::row::Scratch;
 use crate::contract::{CommitError, Fence, Filter, Listing, Recovered, Store, StoreError};
@@ -39,6 +45,7 @@ use crate::seal::{SealKey, Sealer};
 
 pub use self::error::OpenError;
 pub use self::merchants::MerchantBook;
+pub use self::opening::Opening;
 pub use self::reader::SqliteReader;
 
 /// Settings of the embedded store; the defaults are for production.
@@ -79,6 +86,8 @@ pub struct SqliteStore {
     sealer: Arc<Sealer>,
     fence: Fence,
     gate: Arc<Gate>,
+    mark: Mark,
+    opening: Opening,
     scratch: Scratch,
     /// Set by the first fatal error: nothing is written after it.
     dead: Option<String>,
@@ -103,11 +112,22 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let lock = layer.lock(path)?;
         let sealer = Sealer::new(key);
+        let witness = Witness::look(&layer, path, &sealer)?;
+        if !layer.holds_something(path) {
+            witness.compare(path, None)?;
+        }
         let mut conn = schema::connect(&layer, path, &options)?;
-        schema::create(&mut conn, path, &sealer, &options)?;
+        if schema::is_new(&conn, path)? {
+            witness.compare(path, None)?;
+            schema::create(&mut conn, path, &sealer, &options)?;
+        }
         schema::check(&conn, path, &sealer)?;
         schema::make_durable(&layer, &conn, path, &options)?;
-        let fence = schema::next_fence(&conn, path)?;
+        let tally = schema::tally(&conn, path, &sealer)?;
+        let opening = witness.compare(path, Some(&tally))?;
+        let (fence, bytes) = schema::next_fence(&mut conn, path, &sealer, tally)?;
+        let mark = Mark::open(&layer, path);
+        mark.put(&bytes);
         let gate = Arc::new(Gate::default());
         let own = schema::connect(&layer, path, &options)?;
         schema::make_durable(&layer, &own, path, &options)?;
@@ -123,10 +143,18 @@ impl SqliteStore {
             sealer: Arc::new(sealer),
             fence,
             gate,
+            mark,
+            opening,
             scratch: Scratch::new(),
             dead: None,
             lock: Arc::new(lock),
         })
+    }
+
+    /// What the opening found at the end of the log.
+    #[must_use]
+    pub const fn opening(&self) -> Opening {
+        self.opening
     }
 
     /// A connection that reads beside this one, for another thread.
@@ -147,7 +175,13 @@ impl SqliteStore {
     pub fn merchant_book(&self) -> Result<MerchantBook, OpenError> {
         let conn = schema::connect(&self.layer, &self.path, &self.options)?;
         schema::make_durable(&self.layer, &conn, &self.path, &self.options)?;
-        Ok(MerchantBook::new(conn, Arc::clone(&self.sealer), Arc::clone(&self.gate), Arc::clone(&self.lock)))
+        Ok(MerchantBook::new(
+            conn,
+            Arc::clone(&self.sealer),
+            Arc::clone(&self.gate),
+            self.mark.clone(),
+            Arc::clone(&self.lock),
+        ))
     }
 
     /// Moves the log into the database on the calling thread: the checker wants its steps in one order.
@@ -171,8 +205,13 @@ impl Store for SqliteStore {
             return Err(CommitError::Fatal(why.clone()));
         }
         let _turn = self.gate.enter();
-        let mut write =
-            Write { conn: &self.conn, sealer: &self.sealer, fence: self.fence, scratch: &mut self.scratch };
+        let mut write = Write {
+            conn: &self.conn,
+            sealer: &self.sealer,
+            fence: self.fence,
+            mark: &self.mark,
+            scratch: &mut self.scratch,
+        };
         let done = write.commit(records);
         if let Err(CommitError::Fatal(why)) = &done {
             self.dead = Some(why.clone());

@@ -10,11 +10,48 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use state_machine::{MerchantId, OrderKey, Record};
 
 use super::row::{self, COLUMNS, LEN};
+use super::tally::{self, Share, Tally};
 use crate::contract::{Cursor, Damaged, Filter, Listing, Recovered, StoreError};
 use crate::seal::Sealer;
 
-/// A row as it stands: a record, or damage that is set aside.
-pub(super) type Found = Result<Record, Damaged>;
+/// A row as it stands.
+enum Found {
+    Sound(Box<Record>),
+    /// Set aside.
+    Damaged(Damaged),
+    Missing,
+}
+
+/// A row, whether it says that it is on the list of open orders, and what it adds to the sums if that can be read.
+struct Looked {
+    found: Found,
+    listed: bool,
+    share: Option<Share>,
+}
+
+/// What the rows looked at add up to.
+#[derive(Default)]
+struct Seen {
+    /// All, those that are missing or hurt included.
+    rows: u64,
+    missing: u64,
+    hurt: u64,
+    sum: Share,
+    open: u64,
+    open_sum: Share,
+}
+
+impl Seen {
+    fn add(&mut self, share: Option<Share>, listed: bool) {
+        self.rows = self.rows.saturating_add(1);
+        let Some(share) = share else { return };
+        self.sum = self.sum.wrapping_add(share);
+        if listed {
+            self.open = self.open.saturating_add(1);
+            self.open_sum = self.open_sum.wrapping_add(share);
+        }
+    }
+}
 
 static SELECT: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {}, checksum FROM payments", COLUMNS.join(", ")));
@@ -83,74 +120,142 @@ impl Reads<'_> {
         list().map_err(|error: rusqlite::Error| unreadable(&error))
     }
 
-    /// Visits every open order. Where the list of open orders does not agree with the rows, or cannot be read,
-    /// every row of the table is looked at instead.
+    /// Visits every open order. Where the list of open orders cannot be read, or does not agree with the rows or
+    /// with the store's tally, every row of the table is looked at instead; if that does not explain it, nothing
+    /// of this store may be served.
     pub(super) fn open_orders(&self, visit: &mut dyn FnMut(Recovered)) -> Result<u64, StoreError> {
+        let tally = self.tally()?;
         let mut open = 0;
+        let mut seen = Seen::default();
         let mut visited = BTreeSet::new();
-        let mut agrees = true;
+        let mut agrees = self.last_seq().is_ok_and(|last| u64::try_from(last) == Ok(tally.rows));
         match self.open_list() {
             Ok(list) => {
                 for seq in list {
-                    match self.at(seq) {
-                        Ok(Some((Ok(record), true))) if record.is_open() => {
-                            open += 1;
-                            visit(Recovered::Open(Box::new(record)));
+                    let row = self.at(seq);
+                    match row.found {
+                        Found::Sound(record) if row.listed => {
+                            // Else it was open by the rule of an older program.
+                            if record.is_open() {
+                                open += 1;
+                                visit(Recovered::Open(record));
+                            }
                         }
-                        // Open by the rule of an older program.
-                        Ok(Some((Ok(_), true))) => {}
-                        Ok(Some((Ok(_), false)) | None) => {
+                        Found::Sound(_) | Found::Missing => {
                             agrees = false;
                             continue;
                         }
-                        Ok(Some((Err(_), _))) | Err(_) if planted!(DamageHidden) => {}
-                        Ok(Some((Err(damaged), _))) => visit(Recovered::Damaged(damaged)),
-                        Err(error) => visit(Recovered::Damaged(unreadable_row(seq, &error))),
+                        Found::Damaged(_) if planted!(DamageHidden) => {}
+                        Found::Damaged(damaged) => {
+                            seen.hurt = seen.hurt.saturating_add(1);
+                            visit(Recovered::Damaged(damaged));
+                        }
                     }
+                    seen.add(row.share, row.listed);
                     visited.insert(seq);
                 }
             }
             Err(_) => agrees = false,
         }
-        if !agrees {
-            tracing::warn!("the store's list of open orders is damaged; every payment is looked at instead");
-            open += self.walk(&visited, &mut |found| match found {
-                Ok(record) if record.is_open() => {
-                    visit(Recovered::Open(Box::new(record)));
-                    true
-                }
-                Ok(_) => false,
-                Err(damaged) => {
-                    visit(Recovered::Damaged(damaged));
-                    false
-                }
-            })?;
+        if agrees && seen.open == tally.open && seen.open_sum == tally.open_sum {
+            return Ok(open);
         }
+        tracing::warn!("the store's list of open orders is damaged; every payment is looked at instead");
+        self.walk(&tally, &visited, &mut seen, &mut |found| match found {
+            Ok(record) => {
+                if record.is_open() {
+                    open += 1;
+                    visit(Recovered::Open(record));
+                }
+            }
+            Err(damaged) => visit(Recovered::Damaged(damaged)),
+        })?;
+        self.explained(&tally, &seen)?;
         Ok(open)
     }
 
-    /// Looks at every row but those in `skip`, one by one, so that no damage hides what is behind it. Returns how
-    /// often `visit` said true.
-    pub(super) fn walk(
-        &self,
-        skip: &BTreeSet<i64>,
-        visit: &mut dyn FnMut(Found) -> bool,
-    ) -> Result<u64, StoreError> {
-        // Rows are numbered without gaps: none is ever deleted.
-        let last: i64 = self
-            .conn
-            .query_row("SELECT coalesce(max(seq), 0) FROM payments NOT INDEXED", [], |row| row.get(0))
-            .map_err(|error| unreadable(&error))?;
-        let mut counted = 0;
-        for seq in (1..=last).filter(|seq| !skip.contains(seq)) {
-            let found = match self.at(seq) {
-                Ok(Some((found, _))) => found,
-                Ok(None) => Err(Damaged { key: None, why: format!("row {seq} is missing") }),
-                Err(error) => Err(unreadable_row(seq, &error)),
-            };
-            counted += u64::from(visit(found));
+    /// Looks at every row there is or should be; visits those that cannot be trusted and returns the number of
+    /// those that can.
+    pub(super) fn verify(&self, damaged: &mut dyn FnMut(Damaged)) -> Result<u64, StoreError> {
+        // One moment of the store, also while its writer works.
+        let moment = self.conn.unchecked_transaction().map_err(|error| unreadable(&error))?;
+        let tally = self.tally()?;
+        let mut seen = Seen::default();
+        let mut sound = 0;
+        self.walk(&tally, &BTreeSet::new(), &mut seen, &mut |found| match found {
+            Ok(_) => sound += 1,
+            Err(row) => damaged(row),
+        })?;
+        for why in self.structure().map_err(|error| unreadable(&error))? {
+            damaged(Damaged { key: None, why });
         }
-        Ok(counted)
+        self.explained(&tally, &seen)?;
+        moment.finish().map_err(|error| unreadable(&error))?;
+        Ok(sound)
+    }
+
+    /// What SQLite finds wrong with its pages and indexes: damage that hides sound rows from lookups.
+    fn structure(&self) -> rusqlite::Result<Vec<String>> {
+        let mut statement = self.conn.prepare("PRAGMA integrity_check(20)")?;
+        let found = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+        Ok(found.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    fn tally(&self) -> Result<Tally, StoreError> {
+        let (_, tally) = Tally::load(self.conn, self.sealer).map_err(|error| unreadable(&error))?;
+        tally.map_err(|unsound| StoreError::Contradicts(unsound.to_string()))
+    }
+
+    /// Whether all rows together are those of the tally. Rows that are there and cannot be read explain a
+    /// difference, and are set aside; without them, or with rows that are gone, others may be gone or old as well,
+    /// and nobody can say which: a page that came back as it was earlier looks like that.
+    fn explained(&self, tally: &Tally, seen: &Seen) -> Result<(), StoreError> {
+        if seen.missing == 0 && seen.rows == tally.rows && seen.sum == tally.sum {
+            return Ok(());
+        }
+        if seen.missing == 0 && seen.hurt > 0 && seen.rows == tally.rows {
+            tracing::error!(rows = seen.hurt, "rows of the store cannot be trusted and are set aside");
+            return Ok(());
+        }
+        Err(StoreError::Contradicts(format!(
+            "of {} payments {} are there, {} of them damaged, and they are not those that were committed",
+            tally.rows,
+            seen.rows.saturating_sub(seen.missing),
+            seen.hurt,
+        )))
+    }
+
+    /// Looks at every row but those in `skip`, one by one, so that no damage hides what is behind it.
+    fn walk(
+        &self,
+        tally: &Tally,
+        skip: &BTreeSet<i64>,
+        seen: &mut Seen,
+        visit: &mut dyn FnMut(Result<Box<Record>, Damaged>),
+    ) -> Result<(), StoreError> {
+        // Rows are numbered without gaps, none is ever deleted: their number is the last one's.
+        let last = self.last_seq().map_err(|error| unreadable(&error))?;
+        let last = last.max(i64::try_from(tally.rows).unwrap_or(i64::MAX));
+        for seq in (1..=last).filter(|seq| !skip.contains(seq)) {
+            let row = self.at(seq);
+            visit(match row.found {
+                Found::Sound(record) => Ok(record),
+                Found::Damaged(damaged) => {
+                    seen.hurt = seen.hurt.saturating_add(1);
+                    Err(damaged)
+                }
+                Found::Missing => {
+                    seen.missing = seen.missing.saturating_add(1);
+                    Err(Damaged { key: None, why: format!("row {seq} is missing") })
+                }
+            });
+            seen.add(row.share, row.listed);
+        }
+        Ok(())
+    }
+
+    fn last_seq(&self) -> rusqlite::Result<i64> {
+        self.conn.query_row("SELECT coalesce(max(seq), 0) FROM payments NOT INDEXED", [], |row| row.get(0))
     }
 
     fn open_list(&self) -> rusqlite::Result<Vec<i64>> {
@@ -158,13 +263,27 @@ impl Reads<'_> {
         self.conn.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
     }
 
-    /// The row numbered `seq`, and whether it says that it is on the list of open orders.
-    fn at(&self, seq: i64) -> rusqlite::Result<Option<(Found, bool)>> {
-        let mut statement = self.conn.prepare_cached(&BY_SEQ)?;
-        let mut rows = statement.query([seq])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let listed = row.get_ref("open")? == ValueRef::Integer(1);
-        Ok(Some((self.take(row)?.map_err(|(damaged, _)| damaged), listed)))
+    /// The row numbered `seq`.
+    fn at(&self, seq: i64) -> Looked {
+        let look = || {
+            let mut statement = self.conn.prepare_cached(&BY_SEQ)?;
+            let mut rows = statement.query([seq])?;
+            let Some(row) = rows.next()? else {
+                return Ok(Looked { found: Found::Missing, listed: false, share: None });
+            };
+            let listed = row.get_ref("open")? == ValueRef::Integer(1);
+            let share = row.get_ref(LEN)?.as_blob().ok().and_then(tally::share);
+            let found = match self.take(row)? {
+                Ok(record) => Found::Sound(Box::new(record)),
+                Err((damaged, _)) => Found::Damaged(damaged),
+            };
+            Ok(Looked { found, listed, share })
+        };
+        look().unwrap_or_else(|error: rusqlite::Error| Looked {
+            found: Found::Damaged(unreadable_row(seq, &error)),
+            listed: false,
+            share: None,
+        })
     }
 
     fn take(&self, row: &Row<'_>) -> rusqlite::Result<Result<Record, (Damaged, u32)>> {

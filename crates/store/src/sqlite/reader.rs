@@ -1,6 +1,5 @@
 //! Reading beside the writer: a connection of its own, for another thread or another process.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,15 +78,10 @@ impl SqliteReader {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unreadable`] if the rows cannot even be counted.
+    /// [`StoreError::Unreadable`] if the rows cannot even be counted, [`StoreError::Contradicts`] if each row is
+    /// sound and all together are not what was committed.
     pub fn verify(&mut self, damaged: &mut dyn FnMut(Damaged)) -> Result<u64, StoreError> {
-        self.reads().walk(&BTreeSet::new(), &mut |found| match found {
-            Ok(_) => true,
-            Err(found) => {
-                damaged(found);
-                false
-            }
-        })
+        self.reads().verify(damaged)
     }
 
     /// Every merchant.

@@ -4,17 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use planted::planted;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use state_machine::record::State;
 
 use super::Options;
 use super::error::OpenError;
 use super::layer::Layer;
+use super::tally::{self, Tally};
 use crate::contract::Fence;
 use crate::seal::Sealer;
 
 /// The schema that this program reads and writes.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 /// `HUFU`, in the file's header.
 const APPLICATION_ID: i64 = 0x4855_4655;
 
@@ -27,7 +29,8 @@ CREATE TABLE store (
     schema INTEGER NOT NULL,
     fence INTEGER NOT NULL,
     store_id BLOB NOT NULL,
-    key_check BLOB NOT NULL
+    key_check BLOB NOT NULL,
+    tally BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE payments (
@@ -119,14 +122,22 @@ pub(super) fn connect_reader(layer: &Layer, path: &Path, options: &Options) -> R
     let conn = layer
         .connect(path, flags)
         .map_err(|error| OpenError::Unavailable { path: path.to_owned(), cause: error.to_string() })?;
-    conn.busy_timeout(options.busy_timeout.max(Duration::from_secs(1)))
+    leave_log(&conn)
+        .and_then(|()| conn.busy_timeout(options.busy_timeout.max(Duration::from_secs(1))))
         .and_then(|()| conn.pragma_update(None, "query_only", true))
         .map_err(|error| broken(path, &error))?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
 }
 
+/// The last connection to close would move the log into the database and delete it, also where the log is damaged
+/// and must stay as it is for whoever looks into it. We move it ourselves, where we know that it is sound.
+fn leave_log(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+}
+
 fn configure(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
+    leave_log(conn)?;
     conn.busy_timeout(options.busy_timeout)?;
     conn.set_prepared_statement_cache_capacity(64);
     conn.pragma_update(None, "cell_size_check", true)?;
@@ -137,23 +148,24 @@ fn configure(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Makes the tables if the file is new, and refuses a file that is not a store.
+/// Whether the file has no tables yet.
+pub(super) fn is_new(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
+    conn.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| broken(path, &error))
+}
+
+/// Makes the tables.
 pub(super) fn create(
     conn: &mut Connection,
     path: &Path,
     sealer: &Sealer,
     options: &Options,
 ) -> Result<(), OpenError> {
-    let is_new: bool = conn
-        .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| broken(path, &error))?;
-    if !is_new {
-        return Ok(());
-    }
     let mut store_id = [0; 16];
     getrandom::fill(&mut store_id).map_err(|_| OpenError::NoRandomness)?;
     let key_check = sealer.key_check(&store_id);
-    let create = || -> rusqlite::Result<()> {
+    let tally = Tally { store: store_id, ..Tally::default() }.encode(sealer);
+    let mut create = || -> rusqlite::Result<()> {
         conn.pragma_update(None, "page_size", options.page_size)?;
         conn.pragma_update(None, "journal_mode", "wal")?;
         conn.pragma_update(None, "synchronous", "full")?;
@@ -161,13 +173,12 @@ pub(super) fn create(
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(&readable_view())?;
         transaction.execute(
-            "INSERT INTO store (id, schema, fence, store_id, key_check) VALUES (1, ?1, 0, ?2, ?3)",
-            params![SCHEMA, store_id, key_check],
+            "INSERT INTO store (id, schema, fence, store_id, key_check, tally) VALUES (1, ?1, 0, ?2, ?3, ?4)",
+            params![SCHEMA, store_id, key_check, tally],
         )?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()
     };
-    let mut create = create;
     create().map_err(|error| broken(path, &error))
 }
 
@@ -276,12 +287,28 @@ pub(super) fn check_durable(conn: &Connection, path: &Path) -> Result<(), OpenEr
     Ok(())
 }
 
-/// Takes the next fence, durably.
-pub(super) fn next_fence(conn: &Connection, path: &Path) -> Result<Fence, OpenError> {
-    let fence: i64 = conn
-        .query_row("UPDATE store SET fence = fence + 1 WHERE id = 1 RETURNING fence", [], |row| row.get(0))
-        .map_err(|error| broken(path, &error))?;
-    Ok(Fence(fence.cast_unsigned()))
+/// Takes the next fence, durably. Returns it with the tally that says so.
+pub(super) fn next_fence(
+    conn: &mut Connection,
+    path: &Path,
+    sealer: &Sealer,
+    mut tally: Tally,
+) -> Result<(Fence, [u8; tally::LEN]), OpenError> {
+    tally.fence = tally.fence.saturating_add(1);
+    let mut take = || {
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let bytes = tally.store(&transaction, sealer)?;
+        transaction.commit()?;
+        Ok(bytes)
+    };
+    let bytes = take().map_err(|error: rusqlite::Error| broken(path, &error))?;
+    Ok((Fence(tally.fence), bytes))
+}
+
+/// The tally of the store, which everything else is compared with.
+pub(super) fn tally(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<Tally, OpenError> {
+    let (_, tally) = Tally::load(conn, sealer).map_err(|error| broken(path, &error))?;
+    tally.map_err(|unsound| OpenError::Contradicts { path: path.to_owned(), what: unsound.to_string() })
 }
 
 /// What an error at opening means.

@@ -2,6 +2,7 @@
 
 mod committing;
 mod contract;
+mod damage;
 mod differential;
 mod durability;
 mod merchants;
