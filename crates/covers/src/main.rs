@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use comfy_table::{ContentArrangement, Table};
 use covers::catalogue::{Claim, Entry, entries};
-use covers::report::{Ran, missing, read};
+use covers::report::{Ran, markdown, missing, read, tests_of};
 
 /// Each invariant and fault with the tests that name it and ran; fails when one that is claimed has none.
 #[derive(Debug, Parser)]
@@ -21,6 +21,9 @@ struct Arguments {
     /// Only what is missing, and the count.
     #[arg(long)]
     brief: bool,
+    /// A table for a document: id, then the tests.
+    #[arg(long, conflicts_with = "brief")]
+    markdown: bool,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -29,7 +32,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let asked = |entry: &Entry| {
         arguments.ids.is_empty() || arguments.ids.iter().any(|id| entry.id.starts_with(id.as_str()))
     };
-    if !arguments.brief {
+    if arguments.markdown {
+        print!("{}", markdown(entries().filter(asked), &ran));
+    } else if !arguments.brief {
         println!("{}", table(entries().filter(asked), &ran));
     }
     let missing = missing(entries().filter(asked), &ran);
@@ -45,14 +50,7 @@ fn table(entries: impl Iterator<Item = Entry>, ran: &Ran) -> Table {
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["id", "what", "ways", "tests that name it and ran"]);
     for entry in entries {
-        let names = ran.get(entry.id).map(|names| names.iter().cloned().collect::<Vec<_>>().join("\n"));
-        let tests = match (entry.claim, names) {
-            (_, Some(names)) => names,
-            (Claim::Later(why), None) => format!("not yet: {why}"),
-            (Claim::ByHand(place), None) => format!("by hand: {place}"),
-            (Claim::Covered, None) => "NONE".to_owned(),
-        };
-        table.add_row([entry.id, entry.what, entry.ways, &tests]);
+        table.add_row([entry.id, entry.what, entry.ways, &tests_of(&entry, ran).join("\n")]);
     }
     table
 }

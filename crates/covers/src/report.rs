@@ -37,9 +37,34 @@ pub fn missing(entries: impl Iterator<Item = Entry>, ran: &Ran) -> Vec<Entry> {
     entries.filter(|entry| entry.claim == Claim::Covered && !ran.contains_key(entry.id)).collect()
 }
 
+/// The tests that name an entry and ran, or why there are none.
+#[must_use]
+pub fn tests_of(entry: &Entry, ran: &Ran) -> Vec<String> {
+    match (entry.claim, ran.get(entry.id)) {
+        (_, Some(names)) => names.iter().cloned().collect(),
+        (Claim::Later(why), None) => vec![format!("not yet: {why}")],
+        (Claim::ByHand(place), None) => vec![format!("by hand: {place}")],
+        (Claim::Covered, None) => vec!["NONE".to_owned()],
+    }
+}
+
+/// A table for a document: a line an id.
+#[must_use]
+pub fn markdown(entries: impl Iterator<Item = Entry>, ran: &Ran) -> String {
+    let lines = entries.map(|entry| {
+        // A test's name in code, a reason in words.
+        let tests = tests_of(&entry, ran).into_iter();
+        let tests = tests.map(|test| if ran.contains_key(entry.id) { format!("`{test}`") } else { test });
+        format!("| {} | {} | {} |\n", entry.id, entry.what, tests.collect::<Vec<_>>().join("<br>"))
+    });
+    std::iter::once("| id | what | tests that name it and ran |\n|---|---|---|\n".to_owned())
+        .chain(lines)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{missing, read};
+    use super::{markdown, missing, read};
     use crate::catalogue::entries;
 
     #[test]
@@ -52,6 +77,17 @@ mod tests {
         let ran = read(folder.path())?;
         assert_eq!(ran.get("INV-01").map(|names| names.len()), Some(2));
         assert_eq!(missing(entries(), &ran).len(), all.len() - 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_document_has_a_line_for_each_id() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("1.tsv"), "INV-01\tmodel\nINV-01\tworld\n")?;
+        let text = markdown(entries(), &read(folder.path())?);
+        assert_eq!(text.lines().count(), 2 + entries().count());
+        assert!(text.contains("| INV-01 | ") && text.contains(" | `model`<br>`world` |"), "{text}");
+        assert!(text.contains(" | not yet: notifications are not built |"), "{text}");
         Ok(())
     }
 
