@@ -61,6 +61,9 @@ const FEN: u64 = 1288;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_customer_ends_as_the_table_says() {
+    let _covers = covers::covers(&[
+        "INV-01", "INV-04", "INV-06", "INV-12", "UB-01", "UB-02", "UB-05", "UB-07", "UB-10", "UB-13", "UB-14",
+    ]);
     let world = World::new(20).await;
     let switch = world.switch().await;
     let (world, switch) = (&world, &switch);

@@ -12,6 +12,7 @@ use crate::support::{World, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_payments_go_on_after_a_restart() {
+    let _covers = covers::covers(&["INV-12", "INV-13", "PR-03"]);
     const PAYMENTS: u64 = 60;
     let world = World::new(20).await;
     let switch = world.switch().await;

@@ -60,6 +60,7 @@ async fn an_open_order_is_reversed_when_its_till_gives_up() {
 /// NM-00: the reversal overtakes its own payment.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reversal_that_overtakes_its_payment_closes_the_number() {
+    let _covers = covers::covers(&["NM-00"]);
     let world = World::new(20).await;
     let switch = world.switch().await;
     let till = world.till(&switch, 0);
@@ -84,6 +85,7 @@ async fn a_reversal_that_overtakes_its_payment_closes_the_number() {
 /// INV-16: the same number.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_is_one_payment_whatever_is_repeated() {
+    let _covers = covers::covers(&["INV-01", "INV-16", "NM-02"]);
     let world = World::new(20).await;
     let switch = world.switch().await;
     let till = world.till(&switch, 0);
@@ -112,6 +114,7 @@ async fn a_number_is_one_payment_whatever_is_repeated() {
 /// INV-20: two merchants, one number.
 #[tokio::test(flavor = "multi_thread")]
 async fn merchants_do_not_see_each_others_numbers() {
+    let _covers = covers::covers(&["INV-20", "MI-21"]);
     let world = World::new(20).await;
     let switch = world.switch().await;
     let (first, second) = (world.till(&switch, 0), world.till(&switch, 1));
@@ -129,6 +132,7 @@ async fn merchants_do_not_see_each_others_numbers() {
 /// NU-14: what could not be reversed is not accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_certificate_nothing_is_accepted() {
+    let _covers = covers::covers(&["NU-14"]);
     let world = World::new(20).await;
     let switch = world.switch_without_certificate().await;
     let till = world.till(&switch, 0);

@@ -383,6 +383,7 @@ mod tests {
 
     #[test]
     fn merchants_that_cannot_be_told_apart_are_refused() {
+        let _covers = covers::covers(&["INV-20"]);
         let twice = vec![merchant(1, "1900000109", None, "wxa"), merchant(2, "1900000109", None, "wxa")];
         assert!(matches!(Directory::new(twice), Err(DirectoryError::Identity(..))));
         let mut bearer = vec![merchant(1, "1900000109", None, "wxa"), merchant(2, "1900000110", None, "wxa")];
@@ -411,6 +412,7 @@ mod tests {
 
     #[test]
     fn rate_allows_the_burst_and_then_the_rate() {
+        let _covers = covers::covers(&["OV-03"]);
         let rate = Rate::default();
         let now = 1_000_000_000;
         assert_eq!((0..100).filter(|_| rate.take(now, 10, 5)).count(), 5);
@@ -434,6 +436,7 @@ mod tests {
 
     #[test]
     fn the_key_that_signed_is_the_one_that_answers() {
+        let _covers = covers::covers(&["CF-05"]);
         let (old, new) = (Key::new(&"a".repeat(32)).unwrap(), Key::new(&"b".repeat(32)).unwrap());
         let other = Key::new(&"c".repeat(32)).unwrap();
         let changing = Keys::new(new.clone(), Some(old.clone()));
@@ -459,6 +462,7 @@ mod tests {
 
     #[test]
     fn a_message_chooses_within_what_its_merchant_allows() {
+        let _covers = covers::covers(&["MI-06"]);
         for (kinds, md5, hmac) in [
             (SignKinds::Both, true, true),
             (SignKinds::HmacSha256, false, true),

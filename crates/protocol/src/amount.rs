@@ -87,6 +87,7 @@ mod tests {
 
     #[test]
     fn reads_plain_digits_only() {
+        let _covers = covers::covers(&["INV-03", "MI-10"]);
         for (text, expected) in [
             ("1", Ok(1)),
             ("1288", Ok(1288)),

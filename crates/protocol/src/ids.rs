@@ -223,6 +223,7 @@ mod tests {
 
     #[test]
     fn out_trade_no_is_an_ascii_allow_list() {
+        let _covers = covers::covers(&["MI-11"]);
         for (text, expected) in [
             ("P20261123000000000001", None),
             ("a_-|*@", None),
@@ -241,6 +242,7 @@ mod tests {
 
     #[test]
     fn auth_code_is_eighteen_digits_and_masked() {
+        let _covers = covers::covers(&["INV-26"]);
         let code: AuthCode =
             "]C1134567890123456789\r\n".parse().expect("a scanner's prefix and suffix are stripped");
         assert_eq!(code.expose(), "134567890123456789");

@@ -98,6 +98,7 @@ mod tests {
 
     #[test]
     fn both_keys_hold_during_a_change_and_only_the_new_one_after_it() {
+        let _covers = covers::covers(&["CF-05", "UB-24"]);
         let mut scratch = Scratch::new();
         let (old, new, other) = (key("a"), key("b"), key("c"));
         let changing = KeyRing::new(new.clone(), Some(old.clone()));
@@ -117,6 +118,7 @@ mod tests {
 
     #[test]
     fn decoy_refuses_even_its_own_signature() {
+        let _covers = covers::covers(&["MI-08"]);
         let mut scratch = Scratch::new();
         let decoy = Decoy::new();
         let sign = decoy.0.sign(Kind::Md5, PAIRS, &mut scratch);

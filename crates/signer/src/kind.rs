@@ -54,6 +54,7 @@ mod tests {
 
     #[test]
     fn sign_type_is_read_letter_by_letter() {
+        let _covers = covers::covers(&["MI-06"]);
         for (word, expected) in [
             (None, Ok(Kind::Md5)),
             (Some(""), Ok(Kind::Md5)),

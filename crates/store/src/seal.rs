@@ -250,6 +250,7 @@ mod tests {
 
     #[test]
     fn a_sealed_value_opens_only_where_it_belongs() {
+        let _covers = covers::covers(&["OP-09"]);
         let (ours, mut nonces) = (sealer(1), Nonces::new());
         let value = sealed(&ours, &mut nonces);
         let open = |by: &Sealer, purpose, owner: &[u8], value: &[u8]| {

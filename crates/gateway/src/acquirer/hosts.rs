@@ -212,6 +212,7 @@ mod tests {
 
     #[test]
     fn two_failures_in_a_row_move_to_the_backup() {
+        let _covers = covers::covers(&["NU-10"]);
         check(2, "", 9, 0);
         check(2, "0-", 9, 0);
         check(2, "0- 0+ 0-", 9, 0);

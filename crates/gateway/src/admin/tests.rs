@@ -195,6 +195,7 @@ async fn merchants_come_and_go_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_is_all_or_nothing_and_says_what_is_wrong() {
+    let _covers = covers::covers(&["CF-07"]);
     let harness = Harness::start();
     for (change, says) in [
         (Form { mch_id: "19 00".to_owned(), ..form("2") }, "merchant 2: mch_id holds a character"),

@@ -137,6 +137,7 @@ fn the_environment_goes_over_the_file() {
 
 #[test]
 fn every_problem_is_reported_at_once() {
+    let _covers = covers::covers(&["CF-01"]);
     refuses(
         "mode = \"live\"\n[store]\npaht = \"x\"\n[northbound]\nhold_ms = -1\nx = 1\n[wallet]\n",
         &[("HUFU_LISTEN__GATEWY", "1"), ("HUFU_LIMITS__SHARDS", "many")],
@@ -169,6 +170,7 @@ fn every_problem_is_reported_at_once() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
+    let _covers = covers::covers(&["CF-02"]);
     let place = Place::new();
     let with = |section: &str, line: &str| {
         place.text.replace(&format!("[{section}]"), &format!("[{section}]\n{line}"))
@@ -220,6 +222,7 @@ fn settings_that_contradict_each_other_are_refused() {
 
 #[test]
 fn mode_and_address_must_agree() {
+    let _covers = covers::covers(&["CF-08"]);
     let place = Place::new();
     for (mode, host, problem) in [
         ("production", "https://api.mch.weixin.qq.com", None),

@@ -112,3 +112,25 @@ fn serve(queue: &Receiver<Job>, mut reader: SqliteReader) {
         job(&mut reader);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::{LOOKUPS_MAX, Lookups};
+    use crate::driver::tests::record;
+
+    #[test]
+    fn as_many_lookups_wait_as_may_and_more_are_told_at_once() {
+        let _covers = covers::covers(&["DB-13", "INV-24"]);
+        let (jobs, queue) = crossbeam::channel::bounded(LOOKUPS_MAX);
+        let lookups = Lookups { jobs };
+        let key = record("P00001").key;
+        let mut waiting: Vec<_> = (0..LOOKUPS_MAX).map(|_| lookups.find(key)).collect();
+        assert!(matches!(lookups.find(key).try_recv(), Err(TryRecvError::Closed)), "StoreDown, at once");
+        assert!(waiting.iter_mut().all(|found| matches!(found.try_recv(), Err(TryRecvError::Empty))));
+        // A reader takes one: there is room for another.
+        drop(queue.recv());
+        assert!(matches!(lookups.find(key).try_recv(), Err(TryRecvError::Empty)));
+    }
+}

@@ -62,6 +62,7 @@ mod tests {
 
     #[test]
     fn order_does_not_count_and_everything_else_does() {
+        let _covers = covers::covers(&["INV-16"]);
         let key = DigestKey::new(&[7; 32]);
         let digest = |pairs: &[(&'static str, &'static str)]| key.content(pairs.iter().copied());
         let base = digest(&[("body", "test"), ("total_fee", "1")]);

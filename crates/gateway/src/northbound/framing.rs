@@ -370,6 +370,7 @@ mod tests {
 
     #[test]
     fn whatever_two_readers_could_read_in_two_ways_is_refused() {
+        let _covers = covers::covers(&["MI-13", "MI-14"]);
         use FramingError as E;
         let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(MAX));
         let long_extension =
@@ -444,6 +445,7 @@ mod tests {
 
     #[test]
     fn random_bytes_never_panic_and_never_hold_more_than_the_limit() {
+        let _covers = covers::covers(&["INV-24", "MI-25"]);
         // A small generator of its own: xorshift, so that a failing seed can be named.
         for seed in 1..2_000_u64 {
             let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);

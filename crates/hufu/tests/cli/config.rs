@@ -2,6 +2,7 @@ use crate::support::{finish, hufu, run, settings};
 
 #[test]
 fn check_config_lists_every_problem_at_once() {
+    let _covers = covers::covers(&["CF-01"]);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("hufu.toml");
     std::fs::write(
@@ -26,6 +27,7 @@ fn check_config_lists_every_problem_at_once() {
 
 #[test]
 fn check_config_shows_what_is_in_effect_without_secrets() {
+    let _covers = covers::covers(&["INV-26"]);
     let folder = tempfile::tempdir().expect("a folder");
     let config = settings(folder.path());
     let done = run(&["check-config", "--config", &config]);

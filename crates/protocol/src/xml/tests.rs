@@ -136,6 +136,7 @@ fn what_is_taken() {
 
 #[test]
 fn what_is_refused() {
+    let _covers = covers::covers(&["MI-01", "MI-02", "MI-03", "MI-04", "MI-12"]);
     for (document, expected) in [
         ("", XmlError::Truncated),
         (" \n", XmlError::Truncated),
@@ -237,6 +238,7 @@ fn what_is_refused() {
 
 #[test]
 fn every_limit_is_reached() {
+    let _covers = covers::covers(&["INV-24", "MI-02"]);
     let elements = |count: usize| {
         let elements: String = (0..count).map(|n| format!("<e{n}>{n}</e{n}>")).collect();
         format!("<xml>{elements}</xml>")

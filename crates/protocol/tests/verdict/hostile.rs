@@ -57,6 +57,7 @@ fn check(operation: Operation, good: &[u8], bent: &[u8], what: &str) -> bool {
 
 #[test]
 fn no_bent_or_cut_answer_decides() {
+    let _covers = covers::covers(&["INV-10", "NU-04"]);
     for (file, operation) in DECISIVE {
         let good = fs::read(format!("{}/tests/vectors/{file}", env!("CARGO_MANIFEST_DIR"))).expect(file);
         assert!(check(operation, &good, &good, file), "{file} decides when it is whole");
@@ -76,6 +77,7 @@ fn no_bent_or_cut_answer_decides() {
 
 #[test]
 fn an_answer_of_one_operation_is_none_of_another() {
+    let _covers = covers::covers(&["NU-12"]);
     // Only what a payment's answer and a query's have in common may be misread, and then as undecided.
     for (file, operation) in DECISIVE {
         let body = fs::read(format!("{}/tests/vectors/{file}", env!("CARGO_MANIFEST_DIR"))).expect(file);
@@ -91,6 +93,7 @@ fn an_answer_of_one_operation_is_none_of_another() {
 /// INV-10's table: transport outcome × `return_code` × `result_code` × `err_code` × signature.
 #[test]
 fn only_a_verified_answer_decides() {
+    let _covers = covers::covers(&["INV-10", "INV-25"]);
     const WORDS: [&str; 4] = ["SUCCESS", "FAIL", "SYSTEMERROR", ""];
     const CODES: [&str; 6] = ["", "NOTENOUGH", "ORDERNOTEXIST", "REVERSE_EXPIRE", "USERPAYING", "?"];
     let number = number();

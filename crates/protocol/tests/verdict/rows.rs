@@ -28,6 +28,7 @@ fn fail(err_code: &str) -> [(&str, &str); 3] {
 
 #[test]
 fn refusals_of_a_payment() {
+    let _covers = covers::covers(&["UB-05", "UB-07", "UB-08", "UB-09"]);
     use Alarm::{Misconfigured, NumberTaken, UnknownWord};
     for (err_code, row, alarm, row_if_twice) in [
         ("USERPAYING", Row::A7, None, Row::A7),
@@ -101,6 +102,7 @@ fn refusals_of_a_payment() {
 
 #[test]
 fn paid_answers_must_be_about_our_payment() {
+    let _covers = covers::covers(&["INV-03", "INV-04", "NU-12", "UB-10"]);
     check(Operation::Pay, &PAID, Row::A6, None, true);
     check(Operation::Pay, &with(&PAID, &[("fee_type", "CNY")]), Row::A6, None, true);
     check(Operation::Pay, &with(&PAID, &[("sub_appid", "wx2421b1c4370ec43b")]), Row::A6, None, true);
@@ -144,6 +146,7 @@ fn plain_merchants_have_no_sub_merchant() {
 
 #[test]
 fn states_of_an_order() {
+    let _covers = covers::covers(&["UB-13", "UB-14"]);
     for (state, row, fact) in [
         ("USERPAYING", Row::B6, QueryFact::InProgress),
         ("ACCEPT", Row::B6, QueryFact::InProgress),
@@ -333,6 +336,7 @@ fn unfit(exchange: &Exchange<'_>, rows: [Row; 5], alarms: [Option<Alarm>; 5], th
 
 #[test]
 fn exchanges_without_an_answer() {
+    let _covers = covers::covers(&["INV-10", "NU-01", "NU-03"]);
     let lost = [Row::A2, Row::B1, Row::C3, Row::D2, Row::B9];
     unfit(&Exchange::Unsent, [Row::A1, Row::B1, Row::C3, Row::D2, Row::B9], [None; 5], false);
     unfit(&Exchange::Lost, lost, [None; 5], false);
@@ -354,6 +358,7 @@ fn exchanges_without_an_answer() {
 
 #[test]
 fn unsigned_refusals_decide_nothing() {
+    let _covers = covers::covers(&["INV-10", "UB-06"]);
     for (text, ours, throttled) in [
         ("签名错误", true, false),
         ("参数格式错误", true, false),
@@ -388,6 +393,7 @@ fn unsigned_refusals_decide_nothing() {
 
 #[test]
 fn unsigned_success_decides_nothing() {
+    let _covers = covers::covers(&["INV-04", "INV-25"]);
     let rows = [Row::A5, Row::B1, Row::C3, Row::D2, Row::B9];
     let alarms = [Some(Alarm::NotVerified); 5];
     for fields in [&PAID[..], &fail("NOTENOUGH"), &fail("SYSTEMERROR"), &fail("ORDERNOTEXIST"), &[]] {

@@ -31,6 +31,7 @@ fn accepted() -> Payment {
 
 #[test]
 fn legal_moves_are_a_closed_table() {
+    let _covers = covers::covers(&["INV-15"]);
     // INV-15, row by row: from, and to which of ALL.
     let table = [
         (State::Accepted, [true, true, true, true, true, true]),
@@ -82,6 +83,7 @@ fn records() -> impl Iterator<Item = Record> {
 
 #[test]
 fn recovery_resumes_exactly_what_is_open() {
+    let _covers = covers::covers(&["INV-18"]);
     let policy = Policy::default();
     let mut seen = 0;
     for record in records() {
@@ -111,6 +113,7 @@ fn reversal_at(payment: &Payment, policy: &Policy) -> u64 {
 
 #[test]
 fn the_guard_counts_from_the_latest_word_about_t0() {
+    let _covers = covers::covers(&["INV-08"]);
     let policy = Policy::default();
     let mut effects = Effects::default();
     let mut payment = accepted();
@@ -128,6 +131,7 @@ fn the_guard_counts_from_the_latest_word_about_t0() {
 
 #[test]
 fn what_may_have_left_is_not_unsent() {
+    let _covers = covers::covers(&["INV-02", "NU-03"]);
     let policy = Policy::default();
     let mut effects = Effects::default();
     let mut payment = accepted();

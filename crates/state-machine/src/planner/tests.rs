@@ -22,6 +22,7 @@ fn grants(planner: &mut Planner, now: u64) -> Vec<(u32, Call)> {
 
 #[test]
 fn no_sliding_window_holds_more_than_the_quota() {
+    let _covers = covers::covers(&["INV-24"]);
     let mut planner = planner(7, 1);
     for slot in 0..100 {
         planner.ask(PROVIDER, order(slot), Call::Query, Urgency::Asks);
@@ -70,6 +71,7 @@ fn what_decides_goes_before_what_asks_and_nothing_unwanted_costs_room() {
 
 #[test]
 fn calls_under_way_are_bounded() {
+    let _covers = covers::covers(&["INV-24"]);
     let quota = Quota { calls_max: 2, ..Quota::default() };
     let mut planner = Planner::new(Quota::default(), vec![(PROVIDER, quota)]);
     for slot in 0..3 {
@@ -97,6 +99,7 @@ fn the_pay_quota_refuses() {
 
 #[test]
 fn new_payments_wait_for_what_accepted_ones_must_still_do() {
+    let _covers = covers::covers(&["INV-23"]);
     let mut planner = planner(10, 1);
     for slot in 0..BACKLOG_SECONDS_MAX {
         planner.ask(PROVIDER, order(slot), Call::Reverse, Urgency::Decides);
@@ -108,6 +111,7 @@ fn new_payments_wait_for_what_accepted_ones_must_still_do() {
 
 #[test]
 fn a_throttled_budget_halves_and_grows_back() {
+    let _covers = covers::covers(&["UB-19"]);
     let mut planner = planner(40, 1);
     for slot in 0..400 {
         planner.ask(PROVIDER, order(slot), Call::Query, Urgency::Asks);

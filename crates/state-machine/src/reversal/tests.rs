@@ -32,6 +32,7 @@ fn pace(fact: ReverseFact, count: usize) -> Vec<u64> {
 
 #[test]
 fn pauses_grow_to_an_hour() {
+    let _covers = covers::covers(&["UB-15"]);
     // §4.3, §4.5 C1 to C4, C7, C8.
     let grown = [5, 10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600];
     for fact in [

@@ -329,6 +329,7 @@ mod tests {
 
     #[test]
     fn weaker_settings_are_refused() {
+        let _covers = covers::covers(&["CF-03"]);
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("store.db");
         for (journal, synchronous, refused) in [

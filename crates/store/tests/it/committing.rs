@@ -162,6 +162,7 @@ fn what_waits_goes_into_one_commit_and_each_batch_hears_its_own() {
 
 #[test]
 fn a_busy_store_is_asked_again_with_the_same_records() {
+    let _covers = covers::covers(&["DB-12"]);
     let mut store = CrashStore::synced();
     for _ in 0..3 {
         store.fail_next(CommitError::Busy("disk full".to_owned()));

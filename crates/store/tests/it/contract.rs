@@ -64,6 +64,7 @@ fn the_first_record_of_a_number_wins() {
 
 #[test]
 fn paid_and_reversing_exclude_each_other() {
+    let _covers = covers::covers(&["INV-07"]);
     on_both(|store| {
         let first = accepted(1, "order-1");
         let (paid, reversing) = (moved(&first, State::Paid), moved(&first, State::Reversing));
@@ -78,6 +79,7 @@ fn paid_and_reversing_exclude_each_other() {
 
 #[test]
 fn only_legal_moves_are_applied() {
+    let _covers = covers::covers(&["INV-15"]);
     on_both(|store| {
         for from in State::ALL {
             for to in State::ALL {
@@ -266,6 +268,7 @@ fn an_empty_commit_is_nothing() {
 
 #[test]
 fn a_newer_writer_fences_the_older_one() {
+    let _covers = covers::covers(&["INV-17", "PR-16"]);
     let record = accepted(1, "order-1");
     let mut model = store::memory::CrashStore::synced();
     model.usurp();

@@ -218,6 +218,7 @@ fn a_destroyed_page_sets_its_rows_aside_and_no_others() {
 
 #[test]
 fn a_full_disk_is_busy_and_nothing_is_written() {
+    let _covers = covers::covers(&["DB-07"]);
     let place = Place::new();
     let pages = |pages_max| Options { pages_max: Some(pages_max), ..Options::default() };
     let mut store = place.open_with(pages(64));
@@ -246,6 +247,7 @@ fn a_full_disk_is_busy_and_nothing_is_written() {
 
 #[test]
 fn another_program_that_holds_the_file_makes_it_busy() {
+    let _covers = covers::covers(&["DB-12"]);
     let place = Place::new();
     let mut store =
         place.open_with(Options { busy_timeout: std::time::Duration::ZERO, ..Options::default() });
@@ -259,6 +261,7 @@ fn another_program_that_holds_the_file_makes_it_busy() {
 
 #[test]
 fn the_log_does_not_grow_without_bound() {
+    let _covers = covers::covers(&["DB-16"]);
     let place = Place::new();
     let mut store = place.open_with(Options { checkpoint_pages: 64, ..Options::default() });
     let mut reader = store.reader().expect("a reader");
@@ -297,6 +300,7 @@ fn a_reader_sees_each_commit_and_nothing_before_it() {
 
 #[test]
 fn no_openid_is_readable_in_the_files() {
+    let _covers = covers::covers(&["INV-26", "OP-09"]);
     let place = Place::new();
     let mut store = place.open();
     let first = accepted(1, "order-1");
@@ -322,6 +326,7 @@ fn no_openid_is_readable_in_the_files() {
 
 #[test]
 fn rows_changed_by_hand_are_refused() {
+    let _covers = covers::covers(&["DB-18"]);
     let place = Place::new();
     let mut store = place.open();
     let first = accepted(1, "order-1");

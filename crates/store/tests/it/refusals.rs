@@ -12,6 +12,7 @@ fn open(path: &Path) -> Result<SqliteStore, OpenError> {
 
 #[test]
 fn a_second_writer_is_refused_and_told_who_writes() {
+    let _covers = covers::covers(&["PR-16"]);
     let place = Place::new();
     let mut store = place.open();
     let error = open(&place.path()).expect_err("in use");
@@ -28,6 +29,7 @@ fn a_second_writer_is_refused_and_told_who_writes() {
 
 #[test]
 fn another_master_key_is_refused() {
+    let _covers = covers::covers(&["CF-06"]);
     let place = Place::new();
     drop(place.open());
     let wrong = SealKey::from_bytes([0xa5; 32]);
@@ -40,6 +42,7 @@ fn another_master_key_is_refused() {
 
 #[test]
 fn other_schemas_are_refused() {
+    let _covers = covers::covers(&["CF-09", "INV-29"]);
     let place = Place::new();
     drop(place.open());
     for (schema, expected) in [

@@ -88,6 +88,7 @@ async fn hmac_is_named_signed_and_expected() {
 
 #[tokio::test]
 async fn answers_signed_with_the_previous_key_are_verified() {
+    let _covers = covers::covers(&["CF-05", "UB-24"]);
     let new = Key::new(&"n".repeat(32)).expect("well-formed");
     let old = Key::new(KEY).expect("well-formed");
     for (previous, expected) in [(Some(old), "A6 left"), (None, "A5 left")] {
@@ -102,6 +103,7 @@ async fn answers_signed_with_the_previous_key_are_verified() {
 /// NU-12, INV-04: well signed, but about something else.
 #[tokio::test]
 async fn an_answer_about_another_payment_decides_nothing() {
+    let _covers = covers::covers(&["INV-10", "NU-12"]);
     let paid = |number: &str, fee: &str| {
         signed(
             KEY,
@@ -238,6 +240,7 @@ async fn the_number_of_pages_is_limited() {
 /// INV-26: what is shown of a client or an account holds no secret.
 #[test]
 fn nothing_secret_is_shown() {
+    let _covers = covers::covers(&["INV-26"]);
     let account = account(&["http://wallet".to_owned()]);
     for shown in [format!("{account:?}"), format!("{:?}", Acquirer::new(account.clone()).expect("sound"))] {
         assert!(!shown.contains(KEY), "{shown}");

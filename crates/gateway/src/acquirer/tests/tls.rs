@@ -106,6 +106,7 @@ async fn the_client_certificate_is_shown_to_secapi_only() {
 /// NU-13: fails closed, and before anything was sent.
 #[tokio::test]
 async fn a_wallet_that_cannot_prove_itself_is_sent_nothing() {
+    let _covers = covers::covers(&["INV-25", "NU-13"]);
     let (ca, other) = (ca("trusted"), ca("unknown"));
     for (why, shown, plain) in [
         ("expired", certificate(&ca, "127.0.0.1", true), false),
@@ -143,6 +144,7 @@ async fn a_wallet_that_cannot_prove_itself_is_sent_nothing() {
 
 #[tokio::test]
 async fn the_public_roots_do_not_trust_everybody() {
+    let _covers = covers::covers(&["NU-13"]);
     let ca = ca("not public");
     let wallet = Standin::https(vec![vec![]], server(certificate(&ca, "127.0.0.1", false), &ca, false)).await;
     let client = Acquirer::new(account(&[wallet.url()])).expect("sound settings");
@@ -152,6 +154,7 @@ async fn the_public_roots_do_not_trust_everybody() {
 /// C8: refused in TLS 1.3 after our side of the handshake, by HTTP 400, or without a word.
 #[tokio::test]
 async fn a_refused_client_certificate_is_told_from_other_faults() {
+    let _covers = covers::covers(&["NU-14"]);
     let (ca, other) = (ca("the wallet's"), ca("another's"));
     let no_certificate = "<html>400 No required SSL certificate was sent</html>";
     for (why, issuer, insists, act, expected) in [
@@ -183,6 +186,7 @@ async fn a_refused_client_certificate_is_told_from_other_faults() {
 /// NU-14: nothing is sent that cannot succeed, and the caller can know before it accepts a payment.
 #[tokio::test]
 async fn without_a_certificate_nothing_is_reversed() {
+    let _covers = covers::covers(&["NU-14"]);
     let ca = ca("the only one");
     let mut wallet = Standin::https(vec![], server(certificate(&ca, "127.0.0.1", false), &ca, false)).await;
     let client = Acquirer::new(trusting(wallet.url(), &ca)).expect("sound settings");
@@ -204,6 +208,7 @@ async fn plain_http_needs_no_certificate() {
 /// G3: the last moment also ends a handshake that gets nowhere.
 #[tokio::test]
 async fn a_handshake_without_an_answer_is_unsent() {
+    let _covers = covers::covers(&["NU-02"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://{}", listener.local_addr().expect("bound"));
     let mut account = account(&[url]);

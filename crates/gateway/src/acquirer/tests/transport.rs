@@ -55,6 +55,7 @@ fn endless(bytes: usize) -> Vec<u8> {
 /// NU-03, NU-04, INV-10, INV-02: A2 once a byte may have left, whatever comes back or does not.
 #[tokio::test]
 async fn an_answer_that_is_lost_or_odd_leaves_the_payment_unknown() {
+    let _covers = covers::covers(&["INV-10", "NU-03", "NU-04"]);
     let paid = http(200, &vector("paid"));
     for act in [
         Act::Reset,
@@ -80,6 +81,7 @@ async fn an_answer_that_is_lost_or_odd_leaves_the_payment_unknown() {
 /// INV-24: 64 KiB are an answer; one byte more is none, and more is not waited for.
 #[tokio::test]
 async fn the_length_of_an_answer_is_limited() {
+    let _covers = covers::covers(&["INV-24"]);
     let padded = |bytes: usize| {
         let paid = vector("paid");
         paid.replacen('\n', &"\n".repeat(bytes + 1 - paid.len()), 1)
@@ -97,6 +99,7 @@ async fn the_length_of_an_answer_is_limited() {
 /// NU-12, INV-04: answers that are whole but do not fit.
 #[tokio::test]
 async fn an_answer_that_does_not_fit_decides_nothing_and_ends_its_connection() {
+    let _covers = covers::covers(&["INV-10", "NU-12"]);
     for (answer, expected) in [
         ("return_fail", "A3 left"),
         ("tampered", "A5 left"),
@@ -111,6 +114,7 @@ async fn an_answer_that_does_not_fit_decides_nothing_and_ends_its_connection() {
 /// NU-01: refused, and a name that no resolver takes.
 #[tokio::test]
 async fn a_host_that_cannot_be_reached_was_sent_nothing() {
+    let _covers = covers::covers(&["NU-01"]);
     let no_name = format!("http://{}.invalid", "a".repeat(64));
     for url in [nobody().await, no_name] {
         let reply = pay_by(&acquirer(&[url]), Clock::tick().saturating_add(5000), |_| panic!("left")).await;
@@ -155,6 +159,7 @@ async fn a_peer_that_wants_to_close_is_not_asked_again() {
 /// A pooled connection that has closed is noticed before anything is written: no doubt, and no second sending.
 #[tokio::test]
 async fn a_pooled_connection_found_closed_is_replaced() {
+    let _covers = covers::covers(&["INV-02"]);
     let mut wallet = Standin::http(vec![
         vec![Act::RawClose(http(200, &vector("query_userpaying")))],
         vec![Act::Answer(vector("paid"))],
@@ -188,6 +193,7 @@ async fn a_pooled_connection_found_closed_and_a_host_gone_is_unsent() {
 /// NU-12: what is left over from one answer is never the answer to the next request.
 #[tokio::test]
 async fn bytes_beyond_an_answer_are_never_the_next_answer() {
+    let _covers = covers::covers(&["NU-12"]);
     let mut glued = http(200, &vector("query_userpaying"));
     glued.extend_from_slice(&http(200, &vector("notenough")));
     let mut wallet = Standin::http(vec![vec![Act::Raw(glued)], vec![Act::Answer(vector("paid"))]]).await;
@@ -200,6 +206,7 @@ async fn bytes_beyond_an_answer_are_never_the_next_answer() {
 /// The same, when they come while the connection is idle.
 #[tokio::test]
 async fn bytes_on_an_idle_connection_end_it() {
+    let _covers = covers::covers(&["NU-12"]);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let client = acquirer(&[format!("http://{}", listener.local_addr().expect("bound"))]);
     let mut request = [0; 4096];
@@ -226,6 +233,7 @@ async fn bytes_on_an_idle_connection_end_it() {
 /// A1: the backup gets a payment that is proven unsent, and no other.
 #[tokio::test]
 async fn a_payment_proven_unsent_goes_to_the_backup_once() {
+    let _covers = covers::covers(&["INV-02", "NU-01"]);
     let mut backup = Standin::http(vec![vec![Act::Answer(vector("paid"))]]).await;
     let client = acquirer(&[nobody().await, backup.url()]);
     assert_eq!(short(&pay(&client).await), "A6 left");
@@ -239,6 +247,7 @@ async fn a_payment_proven_unsent_goes_to_the_backup_once() {
 
 #[tokio::test]
 async fn a_payment_lost_on_the_backup_is_lost() {
+    let _covers = covers::covers(&["INV-02"]);
     let mut backup = Standin::http(vec![vec![Act::Reset]]).await;
     let client = acquirer(&[nobody().await, backup.url()]);
     assert_eq!(short(&pay(&client).await), "A2 left");
@@ -248,6 +257,7 @@ async fn a_payment_lost_on_the_backup_is_lost() {
 /// NU-10, B1: two failures in a row, or the caller's wish, lead to the other host.
 #[tokio::test]
 async fn queries_change_the_host() {
+    let _covers = covers::covers(&["NU-10"]);
     let bad = || Act::Status(503, "<html>".to_owned());
     let mut primary = Standin::http(vec![vec![bad()], vec![bad()]]).await;
     let asked = ["query_userpaying", "query_success", "query_success"].map(|name| Act::Answer(vector(name)));
@@ -363,6 +373,7 @@ async fn a_dropped_call_closes_its_connection() {
 /// INV-24: as many connections as configured, and one request too many waits, then is unsent.
 #[tokio::test]
 async fn the_pool_has_a_limit() {
+    let _covers = covers::covers(&["INV-24"]);
     let (told, tell) = oneshot::channel();
     let mut wallet = Standin::http(vec![vec![
         Act::AnswerWhen(tell, vector("paid")),

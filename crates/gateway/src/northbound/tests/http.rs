@@ -81,6 +81,7 @@ async fn one_connection_carries_many_requests() {
 
 #[tokio::test]
 async fn what_two_readers_could_read_in_two_ways_is_answered_400_and_closed() {
+    let _covers = covers::covers(&["MI-13", "MI-14"]);
     let hidden = request("/pay/micropay", &signed(KEY, Kind::Md5, &micropay()));
     let body = good();
     let length = body.len();
@@ -187,6 +188,7 @@ async fn a_chunked_body_is_as_good_as_another() {
 
 #[tokio::test]
 async fn a_body_that_is_cut_comes_to_nothing() {
+    let _covers = covers::covers(&["NM-04"]);
     let body = signed(KEY, Kind::Md5, &micropay());
     for (what, text) in [
         ("by length", request("/pay/micropay", &body)),
@@ -213,6 +215,7 @@ async fn a_body_that_is_cut_comes_to_nothing() {
 
 #[tokio::test]
 async fn limits_hold_at_their_edge() {
+    let _covers = covers::covers(&["INV-24"]);
     let at_most = short().body_bytes_max;
     let head_max = short().head_bytes_max;
     let harness = Harness::start().await;
@@ -292,6 +295,7 @@ async fn drip(harness: &Harness, first: &str, text: &str) -> (Duration, Vec<u8>)
 
 #[tokio::test]
 async fn one_byte_at_a_time_ends_at_the_deadline() {
+    let _covers = covers::covers(&["NM-05"]);
     let harness = Harness::start().await;
     let body = signed(KEY, Kind::Md5, &micropay());
     let whole = request("/pay/micropay", &body);
@@ -307,6 +311,7 @@ async fn one_byte_at_a_time_ends_at_the_deadline() {
 
 #[tokio::test]
 async fn idle_connections_are_closed_and_waiting_ones_are_not() {
+    let _covers = covers::covers(&["NM-07"]);
     // A hold longer than the idle deadline: while a till waits it may be silent.
     let config = Northbound { hold: Duration::from_millis(700), ..short() };
     let harness = Harness::with(config).await;
@@ -336,6 +341,7 @@ async fn idle_connections_are_closed_and_waiting_ones_are_not() {
 
 #[tokio::test]
 async fn a_till_that_hangs_up_cancels_nothing() {
+    let _covers = covers::covers(&["NM-01"]);
     let harness = Harness::with(Northbound { hold: Duration::from_secs(20), ..short() }).await;
     harness.script(Script::Silent);
     let mut stream = TcpStream::connect(harness.at).await.unwrap();
@@ -351,6 +357,7 @@ async fn a_till_that_hangs_up_cancels_nothing() {
 
 #[tokio::test]
 async fn a_panic_ends_one_request() {
+    let _covers = covers::covers(&["PR-10"]);
     let harness = Harness::start().await;
     harness.script(Script::Panic);
     let answer = harness.post("/pay/micropay", &signed(KEY, Kind::Md5, &micropay())).await;
@@ -361,6 +368,7 @@ async fn a_panic_ends_one_request() {
 
 #[tokio::test]
 async fn wrong_signatures_without_end_close_the_connection() {
+    let _covers = covers::covers(&["OV-09"]);
     let harness = Harness::start().await;
     let wrong = request(QUERY, &signed(OTHER_KEY, Kind::Md5, &about(NUMBER)));
     let right = request(QUERY, &good());
@@ -384,6 +392,7 @@ async fn wrong_signatures_without_end_close_the_connection() {
 
 #[tokio::test]
 async fn when_every_place_is_taken_the_idle_make_room() {
+    let _covers = covers::covers(&["NM-07"]);
     let config = Northbound { connections_max: 4, idle_deadline: Duration::from_secs(60), ..short() };
     let harness = Harness::with(config).await;
     let mut first = TcpStream::connect(harness.at).await.unwrap();
@@ -406,6 +415,7 @@ async fn when_every_place_is_taken_the_idle_make_room() {
 
 #[tokio::test]
 async fn draining_asks_tills_to_go_and_stopping_finishes_what_waits() {
+    let _covers = covers::covers(&["PR-14"]);
     let harness = Harness::with(Northbound { hold: Duration::from_millis(400), ..short() }).await;
     let mut kept = TcpStream::connect(harness.at).await.unwrap();
     kept.write_all(request(QUERY, &good()).as_bytes()).await.unwrap();
@@ -457,6 +467,7 @@ impl Handler for Long {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_ends_at_the_deadline() {
+    let _covers = covers::covers(&["NM-06"]);
     let (sender, receiver) = mpsc::channel(4);
     let (life, watching) = watch::channel(Life::Running);
     let pipes = Pipes(tokio::sync::Mutex::new(receiver));
@@ -478,6 +489,7 @@ async fn an_answer_that_nobody_reads_ends_at_the_deadline() {
 
 #[tokio::test]
 async fn random_bytes_come_to_nothing() {
+    let _covers = covers::covers(&["MI-25"]);
     let harness = Harness::start().await;
     let valid = request(QUERY, &good());
     for seed in 1..=60_u64 {

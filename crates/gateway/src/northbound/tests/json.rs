@@ -118,6 +118,7 @@ async fn states_have_their_status_and_words() {
 
 #[tokio::test]
 async fn a_repeat_is_the_same_payment_and_other_content_a_conflict() {
+    let _covers = covers::covers(&["INV-16"]);
     let harness = Harness::start().await;
     let first = create(&harness, "", &payment()).await;
     assert_eq!(create(&harness, "", &payment()).await, first);
@@ -323,6 +324,7 @@ async fn routes_are_exact() {
 
 #[tokio::test]
 async fn anothers_payment_is_not_found() {
+    let _covers = covers::covers(&["INV-20", "MI-21"]);
     let harness = Harness::start().await;
     harness.engine.put(paid(record(NUMBER, State::Accepted)));
     let headers = format!("Authorization: Bearer {OTHER_BEARER}\r\n");
@@ -337,6 +339,7 @@ async fn anothers_payment_is_not_found() {
 
 #[tokio::test]
 async fn a_disabled_merchant_and_a_busy_switch_say_that_no_money_moved() {
+    let _covers = covers::covers(&["OP-06"]);
     let harness = Harness::start().await;
     harness.script(Script::NotAccepted(NotAccepted::Throttled));
     let answer = call(&harness, "POST", "/v1/payments", "", &payment()).await;
@@ -355,6 +358,7 @@ async fn a_disabled_merchant_and_a_busy_switch_say_that_no_money_moved() {
 
 #[tokio::test]
 async fn a_key_that_asks_too_often_is_told_to_wait() {
+    let _covers = covers::covers(&["OV-03"]);
     let harness = Harness::with(Northbound { merchant_per_second: 1, merchant_burst: 1, ..short() }).await;
     assert_eq!(create(&harness, "", &payment()).await.0, 200);
     let (status, problem) = create(&harness, "", &payment()).await;

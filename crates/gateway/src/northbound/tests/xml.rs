@@ -168,6 +168,7 @@ async fn a_payment_that_the_store_has_not_taken_yet_is_unknown() {
 
 #[tokio::test]
 async fn a_repeat_is_answered_from_the_state_and_other_content_is_refused() {
+    let _covers = covers::covers(&["INV-16", "MI-09"]);
     let harness = Harness::start().await;
     let first = harness.post(PAY, &signed(KEY, Kind::Md5, &micropay())).await;
     assert_eq!(first.get("result_code"), "SUCCESS");
@@ -253,6 +254,7 @@ async fn a_query_goes_by_either_number_and_the_wallets_wins() {
 
 #[tokio::test]
 async fn a_reversal_is_done_only_when_it_is_proven() {
+    let _covers = covers::covers(&["INV-09"]);
     for (undo, result, code, recall) in [
         (Undo::Proven, "SUCCESS", "", "N"),
         (Undo::Unproven, "FAIL", "SYSTEMERROR", "Y"),
@@ -301,6 +303,7 @@ async fn a_reversal_by_the_wallets_number_finds_the_payment_first() {
 
 #[tokio::test]
 async fn only_what_the_merchant_allows_signs() {
+    let _covers = covers::covers(&["MI-06"]);
     let harness = Harness::start().await;
     let mut one = merchant(1, Some(SUB_MCH_ID), KEY, BEARER);
     one.kinds = SignKinds::HmacSha256;
@@ -315,6 +318,7 @@ async fn only_what_the_merchant_allows_signs() {
 
 #[tokio::test]
 async fn a_till_that_has_not_changed_its_key_over_is_answered_with_the_one_it_knows() {
+    let _covers = covers::covers(&["CF-05"]);
     let harness = Harness::start().await;
     let mut one = merchant(1, Some(SUB_MCH_ID), KEY, BEARER);
     one.keys = Keys::new(Key::new(OTHER_KEY).unwrap(), Some(Key::new(KEY).unwrap()));
@@ -327,6 +331,7 @@ async fn a_till_that_has_not_changed_its_key_over_is_answered_with_the_one_it_kn
 
 #[tokio::test]
 async fn a_disabled_merchant_takes_nothing_new_and_finishes_what_is_open() {
+    let _covers = covers::covers(&["OP-06"]);
     let harness = Harness::start().await;
     harness.engine.put(record(NUMBER, State::Pending));
     let mut one = merchant(1, Some(SUB_MCH_ID), KEY, BEARER);
@@ -344,6 +349,7 @@ async fn a_disabled_merchant_takes_nothing_new_and_finishes_what_is_open() {
 
 #[tokio::test]
 async fn a_merchant_that_asks_too_often_harms_only_itself() {
+    let _covers = covers::covers(&["INV-20", "OV-03"]);
     let harness = Harness::with(Northbound { merchant_per_second: 1, merchant_burst: 2, ..short() }).await;
     let mine = signed(KEY, Kind::Md5, &about(NUMBER));
     for expected in ["ORDERNOTEXIST", "ORDERNOTEXIST", "FREQUENCY_LIMITED", "FREQUENCY_LIMITED"] {
@@ -389,6 +395,7 @@ async fn other_methods_and_paths_are_told_so() {
 
 #[test]
 fn a_refusal_costs_the_same_whoever_is_refused() {
+    let _covers = covers::covers(&["MI-08"]);
     // Work, not time: the same number of signatures over the same text.
     let mut scratch = Scratch::new();
     let keys = Keys::new(Key::new(KEY).unwrap(), None);

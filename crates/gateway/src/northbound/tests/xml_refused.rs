@@ -40,6 +40,7 @@ async fn refuses(what: &str, path: &str, body: &str, code: &str, text: &str, cau
 
 #[tokio::test]
 async fn whoever_is_not_who_it_says_learns_nothing() {
+    let _covers = covers::covers(&["INV-25", "MI-05"]);
     let good = micropay();
     let sign = |pairs: &[(&str, &str)]| signed(KEY, Kind::Md5, pairs);
     let mut flipped = sign(&good);
@@ -76,6 +77,7 @@ async fn whoever_is_not_who_it_says_learns_nothing() {
 
 #[tokio::test]
 async fn an_unknown_merchant_and_a_wrong_signature_are_told_the_same_bytes() {
+    let _covers = covers::covers(&["INV-20", "MI-08"]);
     let harness = Harness::start().await;
     let unknown = signed(KEY, Kind::Md5, &with(micropay(), "mch_id", Some("1900000999")));
     let wrong = signed(OTHER_KEY, Kind::Md5, &micropay());
@@ -90,6 +92,7 @@ async fn an_unknown_merchant_and_a_wrong_signature_are_told_the_same_bytes() {
 
 #[tokio::test]
 async fn documents_that_are_not_plain_are_refused_before_anything_else() {
+    let _covers = covers::covers(&["MI-01", "MI-03", "MI-12"]);
     let plain = signed(KEY, Kind::Md5, &micropay());
     let insert = |what: &str| plain.replacen("<xml>", &format!("<xml>{what}"), 1);
     let long = insert(&format!("<pad>{}</pad>", "x".repeat(60_000)));
@@ -152,6 +155,7 @@ async fn what_identifies_the_caller_must_be_there() {
 
 #[tokio::test]
 async fn every_field_has_its_limits_and_is_named() {
+    let _covers = covers::covers(&["MI-10", "MI-11", "MI-24"]);
     let long = |count: usize| "长".repeat(count);
     let (body, attach, detail) = (long(129), long(128), "x".repeat(6_001));
     for (name, value, code, text) in [

@@ -84,6 +84,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn limits_count_characters() {
+    let _covers = covers::covers(&["MI-24"]);
     for (field, max) in [
         ("body", 128),
         ("attach", 127),
@@ -141,6 +142,7 @@ fn what_is_malformed_is_refused() {
 /// MI-07: the signed text `attach=x&body=y` must not read in two ways.
 #[test]
 fn values_that_hold_a_field_are_refused() {
+    let _covers = covers::covers(&["MI-07"]);
     for (value, refusal) in [
         ("a=1&b=2", None),
         ("店员=07&班次=早", None),
@@ -194,6 +196,7 @@ fn orders_are_named_by_either_number() {
 
 #[test]
 fn content_leaves_out_what_a_retry_changes() {
+    let _covers = covers::covers(&["INV-16"]);
     let document = include_bytes!("../../../tests/vectors/02_micropay_request_full_hmac.xml");
     let mut reader = Reader::new();
     let message = reader.read(document).expect("well-formed");

@@ -113,6 +113,8 @@ fn judgement(
 
 #[test]
 fn a_crash_at_any_step_still_ends_definitely() {
+    let _covers =
+        covers::covers(&["INV-12", "INV-13", "PR-01", "PR-02", "PR-03", "PR-04", "PR-05", "PR-06", "PR-07"]);
     for (rows, script, _) in all_lines() {
         let words = script.split_whitespace().collect::<Vec<_>>();
         for steps in 1..=words.len() {
@@ -145,6 +147,7 @@ fn the_same_scripts_without_a_crash_end_too() {
 
 #[test]
 fn no_row_acts_before_its_record_however_late_the_store_is() {
+    let _covers = covers::covers(&["INV-14"]);
     // The rig itself asserts it at every action; here every batch becomes durable one step late.
     for (rows, script, words) in all_lines() {
         let mut rig = Rig::new();

@@ -11,6 +11,7 @@ use timer_wheel::Tick;
 
 #[test]
 fn nothing_leaves_before_its_record() {
+    let _covers = covers::covers(&["INV-14"]);
     check(&[
         ("ACCEPTED", "hold pay +1h mark commit", "ACCEPTED SEND"),
         ("PAID", "pay hold a:A6 watch +1h mark commit", "PAID(A6) pay=SUCCESS watch=paid"),
@@ -70,6 +71,7 @@ fn nothing_leaves_before_its_record() {
 
 #[test]
 fn a_store_that_takes_no_records_closes_admission() {
+    let _covers = covers::covers(&["DB-07", "INV-23"]);
     check(&[
         (
             "DB-07",
@@ -89,6 +91,7 @@ fn a_store_that_takes_no_records_closes_admission() {
 
 #[test]
 fn a_crash_before_the_record_is_durable_leaves_nothing() {
+    let _covers = covers::covers(&["PR-01"]);
     check(&[
         ("PR-01", "hold pay crash free pay", "CRASH ACCEPTED SEND"),
         ("PR-02", "pay crash +5s q:notfound", "ACCEPTED SEND CRASH ACCEPTED query@5000"),
@@ -168,6 +171,7 @@ fn drain(shard: &mut Shard) -> usize {
 
 #[test]
 fn another_writer_fences_the_shard() {
+    let _covers = covers::covers(&["INV-17"]);
     let (mut rig, batch) = begun();
     let now = rig.now();
     rig.shard.committed(batch.id, vec![Outcome::Applied], now).unwrap();
@@ -212,6 +216,7 @@ fn outcomes_that_do_not_fit_their_batch_are_a_bug() {
 
 #[test]
 fn ticks_of_another_boot_are_not_compared() {
+    let _covers = covers::covers(&["INV-08", "INV-27"]);
     // The first boot had run for a year; the second has just begun.
     let mut rig = Rig::new();
     rig.run("pay left a:A7");
@@ -228,6 +233,7 @@ fn ticks_of_another_boot_are_not_compared() {
 /// DB-11: a row that went bad under an open order stops that order, not the shard.
 #[test]
 fn a_damaged_row_stands_aside() {
+    let _covers = covers::covers(&["DB-11", "PR-13"]);
     let (mut rig, batch) = begun();
     let now = rig.now();
     rig.shard.committed(batch.id, vec![Outcome::Applied], now).unwrap();

@@ -18,6 +18,7 @@ fn check_with(change: impl Fn(&mut crate::shard::Config), lines: &[Line]) {
 
 #[test]
 fn as_many_requests_wait_as_may() {
+    let _covers = covers::covers(&["INV-24"]);
     check_with(
         |config| config.waiters_max = 2,
         &[
@@ -53,6 +54,7 @@ fn as_many_requests_wait_as_may() {
 
 #[test]
 fn as_many_orders_are_held_as_may() {
+    let _covers = covers::covers(&["INV-24"]);
     check_with(
         |config| config.orders_max = 1,
         &[
@@ -148,6 +150,7 @@ fn crowd(orders: u32, quota: Quota) -> Rig {
 
 #[test]
 fn a_scarce_budget_delays_and_loses_nothing() {
+    let _covers = covers::covers(&["INV-18", "OV-04"]);
     let quota = Quota { pay: 1_000, query: 5, reverse: 2, calls_max: 100 };
     let orders = 40;
     let mut rig = crowd(orders, quota);
@@ -219,6 +222,7 @@ fn a_last_query_that_shows_the_money_gives_the_reversal_s_room_back() {
 
 #[test]
 fn what_is_throttled_is_asked_less_often() {
+    let _covers = covers::covers(&["UB-19"]);
     let quota = Quota { pay: 1_000, query: 8, reverse: 8, calls_max: 100 };
     let mut rig = crowd(40, quota);
     rig.run("q*:userpaying +20s");
@@ -231,6 +235,7 @@ fn what_is_throttled_is_asked_less_often() {
 
 #[test]
 fn as_many_calls_are_under_way_as_may() {
+    let _covers = covers::covers(&["INV-24", "NU-11"]);
     let quota = Quota { calls_max: 3, ..Quota::default() };
     let mut rig = crowd(3, quota);
     rig.run("@4 pay a:A7 +10s");

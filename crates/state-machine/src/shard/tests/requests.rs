@@ -6,6 +6,7 @@ use crate::key::UnixMs;
 
 #[test]
 fn a_request_for_a_number_that_exists() {
+    let _covers = covers::covers(&["INV-16"]);
     check(&[
         ("open: NM-02 INV-16", "pay pay:at-once", "ACCEPTED SEND pay=USERPAYING discard"),
         (
@@ -54,6 +55,7 @@ fn a_request_for_a_number_that_exists() {
 
 #[test]
 fn a_reversal_in_every_state() {
+    let _covers = covers::covers(&["NM-00", "OP-02"]);
     check(&[
         (
             "unknown: closes the number (NM-00)",
@@ -182,6 +184,7 @@ fn a_watch() {
 
 #[test]
 fn late_and_repeated_replies_change_nothing() {
+    let _covers = covers::covers(&["INV-15", "NU-07"]);
     check(&[
         (
             "",
@@ -206,6 +209,7 @@ fn late_and_repeated_replies_change_nothing() {
 
 #[test]
 fn a_wall_clock_that_jumps_moves_nothing() {
+    let _covers = covers::covers(&["CK-01", "CK-02", "INV-27"]);
     // INV-27, CK-01, CK-02: the same ticks, whatever the wall says.
     for jump in ["wall+1h", "wall-1h"] {
         let script =

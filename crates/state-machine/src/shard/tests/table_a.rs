@@ -4,6 +4,7 @@ use super::{Line, check};
 
 #[test]
 fn answers_to_the_pay_request() {
+    let _covers = covers::covers(&["INV-02", "INV-07", "NU-01", "NU-03", "UB-05", "UB-06", "UB-07", "UB-09"]);
     check(LINES);
 }
 

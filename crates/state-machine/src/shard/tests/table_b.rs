@@ -4,6 +4,7 @@ use super::{Line, check};
 
 #[test]
 fn answers_to_queries() {
+    let _covers = covers::covers(&["INV-11", "UB-02", "UB-03", "UB-10", "UB-11", "UB-13", "UB-14"]);
     check(LINES);
 }
 

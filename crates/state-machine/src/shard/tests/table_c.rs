@@ -4,6 +4,7 @@ use super::{Line, check};
 
 #[test]
 fn reversals() {
+    let _covers = covers::covers(&["INV-09", "UB-15", "UB-16", "UB-17"]);
     check(LINES);
 }
 
