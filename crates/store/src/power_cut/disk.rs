@@ -251,7 +251,8 @@ impl Disk {
         }
         if state.faults.syncs_fail > 0 {
             state.faults.syncs_fail -= 1;
-            // As Linux does: the pages are marked clean, and nobody will write them again.
+            // As Linux does: the pages are marked clean, so they are read as written, and nobody writes them again.
+            state.files[id.0].changes.clear();
             return Err(Fault::Io);
         }
         if state.faults.lies {

@@ -19,6 +19,8 @@
 
 pub mod damage;
 pub(crate) mod disk;
+#[cfg(test)]
+mod faults;
 mod grouped;
 mod life;
 mod orders;

@@ -125,6 +125,9 @@ impl SqliteStore {
         schema::make_durable(&layer, &conn, path, &options)?;
         let tally = schema::tally(&conn, path, &sealer)?;
         let opening = witness.compare(path, Some(&tally))?;
+        if witness.is_doubtful(&tally) {
+            schema::settle(&conn, path)?;
+        }
         let (fence, bytes) = schema::next_fence(&mut conn, path, &sealer, tally)?;
         let mark = Mark::open(&layer, path);
         mark.put(&bytes);

@@ -67,4 +67,10 @@ impl Witness {
         }
         Ok(opening)
     }
+
+    /// Whether the last commit is only *seen* to be whole. After a sync that failed the page cache shows what the
+    /// disk does not hold, until the machine goes down; the mark ends before such a commit.
+    pub(super) fn is_doubtful(&self, store: &Tally) -> bool {
+        self.log.frames > 0 && self.mark.is_none_or(|mark| mark.commits < store.commits)
+    }
 }

@@ -305,6 +305,20 @@ pub(super) fn next_fence(
     Ok((Fence(tally.fence), bytes))
 }
 
+/// Writes what the log shows into the database and syncs that: the log may show what is in memory only, and no
+/// sync of it would write it again (DB-09).
+pub(super) fn settle(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    let busy: bool = conn
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(|error| broken(path, &error))?;
+    if busy {
+        let cause =
+            "another program reads it, and its last commit cannot be made durable meanwhile".to_owned();
+        return Err(OpenError::Unavailable { path: path.to_owned(), cause });
+    }
+    Ok(())
+}
+
 /// The tally of the store, which everything else is compared with.
 pub(super) fn tally(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<Tally, OpenError> {
     let (_, tally) = Tally::load(conn, sealer).map_err(|error| broken(path, &error))?;
