@@ -4,6 +4,17 @@
 //! [`committer`] (its thread: many batches, one commit), [`merchant`] (who may be paid), [`seal`] (how secrets
 //! and checksums are kept), [`memory`] (the simulation's store, which can lose what was not synced).
 #![cfg_attr(not(feature = "power-cut"), forbid(unsafe_code))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::get_unwrap,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice
+    )
+)]
 
 pub mod committer;
 pub mod contract;

@@ -65,13 +65,13 @@ impl CrashStore {
         self.staged.clear();
         self.newest.clear();
         self.faults.clear();
-        self.fence_newest += 1;
+        self.fence_newest = self.fence_newest.saturating_add(1);
         self.fence = self.fence_newest;
     }
 
     /// Another writer opens the store: this one is fenced from now on.
     pub fn usurp(&mut self) {
-        self.fence_newest += 1;
+        self.fence_newest = self.fence_newest.saturating_add(1);
     }
 
     /// The next commit fails with `error`; repeated calls queue up.
@@ -187,7 +187,7 @@ impl Store for CrashStore {
         let mut open = 0;
         let sound = self.open.iter().filter(|key| !self.damaged.contains(key));
         for record in sound.filter_map(|key| self.durable.get(key)) {
-            open += 1;
+            open = u64::saturating_add(open, 1);
             visit(Recovered::Open(Box::new(Record::clone(record))));
         }
         Ok(open)
@@ -244,7 +244,7 @@ impl Store for CrashStore {
             if seen == limit {
                 return Ok(listing);
             }
-            seen += 1;
+            seen = usize::saturating_add(seen, 1);
             listing.next = (seen == limit).then_some(place);
             match self.is_damaged(&record.key) {
                 Some(damaged) => listing.damaged.push(damaged),

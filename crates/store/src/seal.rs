@@ -75,8 +75,13 @@ impl fmt::Debug for SealKey {
     }
 }
 
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length")
+/// HMAC fills a short key up with zeros to the block of its digest.
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    let mut block = Zeroizing::new([0_u8; 64]);
+    for (to, from) in block.iter_mut().zip(key) {
+        *to = *from;
+    }
+    <Hmac<Sha256> as KeyInit>::new((&*block).into())
 }
 
 /// What a sealed value is for; part of what it is bound to.
@@ -117,8 +122,8 @@ pub(crate) struct Sealer {
 impl Sealer {
     pub(crate) fn new(key: &SealKey) -> Self {
         let cipher_key = key.derive("hufu store 1: seal");
-        let cipher = Aes256Gcm::new_from_slice(cipher_key.as_slice()).expect("an AES-256 key has 32 bytes");
-        let checksum = keyed(key.derive("hufu store 1: row checksum").as_slice());
+        let cipher = Aes256Gcm::new((&*cipher_key).into());
+        let checksum = keyed(&key.derive("hufu store 1: row checksum"));
         let check = *key.derive("hufu store 1: key check");
         Self { cipher, checksum, check }
     }
@@ -141,6 +146,10 @@ impl Sealer {
     ) -> Result<(), NoRandomness> {
         let nonce = nonces.next()?;
         let bound = bound_to(purpose, owner);
+        #[expect(
+            clippy::expect_used,
+            reason = "a few hundred bytes are not the 64 GiB that AES-GCM cannot seal"
+        )]
         let sealed = self
             .cipher
             .encrypt(&Nonce::from(nonce), Payload { msg: secret, aad: &bound })
@@ -219,7 +228,7 @@ impl Nonces {
             self.used = 0;
         }
         let nonce = self.bytes.get(self.used..).and_then(|rest| rest.first_chunk::<NONCE_LEN>());
-        self.used += NONCE_LEN;
+        self.used = self.used.saturating_add(NONCE_LEN);
         nonce.copied().ok_or(NoRandomness)
     }
 }

@@ -102,6 +102,6 @@ fn passive(own: &Connection) -> rusqlite::Result<Moved> {
     own.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         let (log, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
         let pages = |count: i64| u32::try_from(count).unwrap_or(0);
-        Ok(Moved { log: pages(log), left: pages(log - moved) })
+        Ok(Moved { log: pages(log), left: pages(log.saturating_sub(moved)) })
     })
 }

@@ -36,11 +36,11 @@ impl Gate {
     /// Waits only for the turn that is under way.
     pub(super) fn enter_urgently(&self) -> Turn<'_> {
         let mut state = self.lock();
-        state.urgent += 1;
+        state.urgent = state.urgent.saturating_add(1);
         while state.busy {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.urgent -= 1;
+        state.urgent = state.urgent.saturating_sub(1);
         state.busy = true;
         Turn(self)
     }

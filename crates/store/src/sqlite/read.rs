@@ -106,7 +106,7 @@ impl Reads<'_> {
             let mut listing = Listing::default();
             let mut seen = 0;
             while let Some(row) = rows.next()? {
-                seen += 1;
+                seen = usize::saturating_add(seen, 1);
                 // What the row says of its place, trusted or not, is what it was sorted by.
                 let place = place(row);
                 match self.take(row)? {
@@ -137,7 +137,7 @@ impl Reads<'_> {
                         Found::Sound(record) if row.listed => {
                             // Else it was open by the rule of an older program.
                             if record.is_open() {
-                                open += 1;
+                                open = u64::saturating_add(open, 1);
                                 visit(Recovered::Open(record));
                             }
                         }
@@ -164,7 +164,7 @@ impl Reads<'_> {
         self.walk(&tally, &visited, &mut seen, &mut |found| match found {
             Ok(record) => {
                 if record.is_open() {
-                    open += 1;
+                    open = u64::saturating_add(open, 1);
                     visit(Recovered::Open(record));
                 }
             }
@@ -183,7 +183,7 @@ impl Reads<'_> {
         let mut seen = Seen::default();
         let mut sound = 0;
         self.walk(&tally, &BTreeSet::new(), &mut seen, &mut |found| match found {
-            Ok(_) => sound += 1,
+            Ok(_) => sound = u64::saturating_add(sound, 1),
             Err(row) => damaged(row),
         })?;
         for why in self.structure().map_err(|error| unreadable(&error))? {

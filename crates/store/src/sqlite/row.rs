@@ -277,7 +277,7 @@ pub(super) fn version_of(values: &[ValueRef<'_>; LEN]) -> u32 {
 /// What a sealed value of an order is bound to: merchant and number.
 fn owner(key: &OrderKey) -> Vec<u8> {
     let number = key.number.as_str().as_bytes();
-    let mut owner = Vec::with_capacity(4 + number.len());
+    let mut owner = Vec::with_capacity(number.len().saturating_add(4));
     owner.extend_from_slice(&key.merchant.0.to_be_bytes());
     owner.extend_from_slice(number);
     owner

@@ -144,7 +144,7 @@ fn configure(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "temp_store", "memory")?;
     // Negative: KiB instead of pages.
-    conn.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+    conn.pragma_update(None, "cache_size", i64::from(options.cache_kib).saturating_neg())?;
     Ok(())
 }
 
