@@ -65,7 +65,7 @@ fn framing() -> Vec<Class> {
         ("bare line feed", format!("X: a\nContent-Length: {length}\r\n"), line_end),
         ("bare carriage return", format!("X: a\rContent-Length: {length}\r\n"), line_end),
     ] {
-        all.push(Class::new(name, smuggled(&format!("{query}{lines}")), Want::Bytes(cause)));
+        all.push(Class::new(name, smuggled(&format!("{query}{lines}")), Want::Head(cause)));
     }
     for (name, text, cause) in [
         ("chunks in HTTP/1.0", format!("POST {QUERY} HTTP/1.0\r\nTransfer-Encoding: chunked\r\n"), coding),
@@ -89,7 +89,7 @@ fn framing() -> Vec<Class> {
         ("TLS on a plain port", "\x16\x03\x01\x02\0\x01\0\x01\u{fc}\x03\x03\r\n".into(), "a NUL in the head"),
         ("text that is no HTTP", "hello\r\n".into(), line),
     ] {
-        all.push(Class::new(name, smuggled(&text), Want::Bytes(cause)));
+        all.push(Class::new(name, smuggled(&text), Want::Head(cause)));
     }
     all
 }

@@ -19,7 +19,9 @@ pub(super) const REVERSE: &str = "/secapi/pay/reverse";
 /// What a class must come to.
 #[derive(Clone, Debug)]
 pub(super) enum Want {
-    /// The bytes are no plain HTTP: 400 or 431 without a body, closed, and this cause in the log.
+    /// The head is none: 400, closed, and this cause in the answer and in the log.
+    Head(&'static str),
+    /// The bytes behind it are none, or too many: 400 or 431, closed, and this cause in the log.
     Bytes(&'static str),
     /// An HTTP status and a line for people that says the cause.
     Plain(u16, &'static str),

@@ -141,6 +141,9 @@ fn judge(class: &Class, bytes: &[u8], logged: &str) -> Result<(), String> {
     let closes = answer.head.contains("connection: close");
     let right = match &class.want {
         Want::Silence => false,
+        Want::Head(cause) => {
+            answer.status == 400 && closes && answer.body.trim_end() == *cause && logged.contains(cause)
+        }
         Want::Bytes(cause) => {
             matches!(answer.status, 400 | 431) && logged.contains("bytes refused") && logged.contains(cause)
         }

@@ -100,6 +100,8 @@ pub struct Framing {
     bytes: usize,
     head_bytes_max: usize,
     messages: u32,
+    /// Where in the bytes fed last the newest request began, if it began there.
+    began: Option<usize>,
 }
 
 impl Framing {
@@ -113,6 +115,7 @@ impl Framing {
             bytes: 0,
             head_bytes_max,
             messages: 0,
+            began: None,
         }
     }
 
@@ -132,6 +135,16 @@ impl Framing {
         self.messages
     }
 
+    /// After a fault: how many of the bytes fed last stand before the request that holds it, if it lies in a head
+    /// that began among them.
+    #[must_use]
+    pub const fn before_faulty_head(&self) -> Option<usize> {
+        match self.at {
+            At::RequestLine | At::Headers => self.began,
+            At::Start | At::Sized(_) | At::ChunkLine | At::ChunkData(_) | At::ChunkEnd | At::Trailers => None,
+        }
+    }
+
     /// Reads the next bytes of the connection.
     ///
     /// # Errors
@@ -140,6 +153,7 @@ impl Framing {
     /// is found before its last byte.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), (usize, FramingError)> {
         let mut done = 0_usize;
+        self.began = None;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let step = match self.at {
                 At::Sized(left) => self.skip(left, rest, At::Start, At::Sized),
@@ -147,6 +161,7 @@ impl Framing {
                 At::Start => {
                     self.messages = self.messages.wrapping_add(1);
                     self.head = Head::default();
+                    self.began = Some(done);
                     self.bytes = 0;
                     self.at = At::RequestLine;
                     0
@@ -441,6 +456,29 @@ mod tests {
             assert_eq!(framing.phase(), phase, "{bytes:?}");
         }
         assert_eq!(framing.messages(), 2);
+    }
+
+    #[test]
+    fn a_faulty_head_is_found_where_it_began() {
+        let good = "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab";
+        let behind = format!("{good}GET / HTTP/1.1\r\nX\r\n");
+        for (fed, before) in [
+            (&["GET /\r\n"][..], Some(0)),
+            (&[behind.as_str()], Some(good.len())),
+            (&[good, "GET / HTTP/1.1\r\nX\r\n"], Some(0)),
+            (&[&good[..good.len() - 1], "bGET / HTTP/1.1\r\nX\r\n"], Some(1)),
+            // What was handed on already cannot be taken back.
+            (&["GET / HT", "TP/1.1\r\nX\r\n"], None),
+            (&["POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"], None),
+        ] {
+            let mut framing = Framing::new(MAX);
+            let (last, first) = fed.split_last().expect("something is fed");
+            for part in first {
+                framing.feed(part.as_bytes()).expect("plain so far");
+            }
+            framing.feed(last.as_bytes()).expect_err("a fault");
+            assert_eq!(framing.before_faulty_head(), before, "{fed:?}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ pub(super) struct Link {
     strikes: AtomicU32,
     /// When something last happened, in milliseconds since the listener was opened.
     active_ms: AtomicU64,
-    /// Whether its bytes were refused before the HTTP library saw them.
-    refused: AtomicBool,
+    /// Why its bytes were refused, if they were.
+    refused: OnceLock<String>,
     /// Wakes the connection to be closed as soon as nothing is being answered.
     pub(super) close: Notify,
 }
@@ -40,18 +40,23 @@ impl Link {
             answered: AtomicU32::new(0),
             strikes: AtomicU32::new(0),
             active_ms: AtomicU64::new(now_ms),
-            refused: AtomicBool::new(false),
+            refused: OnceLock::new(),
             close: Notify::new(),
         }
     }
 
     /// Notes that its bytes were refused, once: here, or by the HTTP library, which meets what is handed on
-    /// instead of them. The peer reads of no cause, so the log names it.
+    /// instead of them.
     pub(super) fn refuse(&self, peer: SocketAddr, cause: &dyn std::fmt::Display) {
-        if !self.refused.swap(true, Ordering::Relaxed) {
+        if self.refused.set(cause.to_string()).is_ok() {
             metrics::refused(Refusal::Framing);
             tracing::info!(%peer, %cause, "bytes refused");
         }
+    }
+
+    /// Why its bytes were refused, if they were.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
     }
 
     /// Notes that a request was answered; returns how many in a row went to somebody unknown.
@@ -81,7 +86,14 @@ pub(super) struct Deadlines {
     pub(super) write: Duration,
 }
 
-/// What is handed on in the place of a fault. The library has not seen the end of the faulty head, or is
+/// The target of [`REFUSED`]. Whoever asks for it by itself finds no such route.
+pub(super) const REFUSED_TARGET: &str = "/.refused";
+
+/// What is handed on in the place of a request with a fault in its head, if the library has seen nothing of it: the
+/// answer to this one tells the cause.
+const REFUSED: &[u8] = b"GET /.refused HTTP/1.1\r\nConnection: close\r\n\r\n";
+
+/// What is handed on in the place of any other fault. The library has not seen the end of the faulty head, or is
 /// between two chunks: a NUL is wrong in either place, so it answers 400 and closes, as it does for faults that
 /// it finds itself. The empty line is there because it does not look at a head before its end.
 const POISON: &[u8] = b"\0\r\n\r\n";
@@ -113,6 +125,8 @@ pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
     framing: Framing,
     /// After a fault: what is still to be handed on instead, and nothing more is read.
     broken: Option<&'static [u8]>,
+    /// Whether that is [`REFUSED`].
+    told: bool,
     /// Since when the connection is in its phase.
     phase: (Phase, Instant),
     /// Fires at or before the deadline; set again only when it fires early, so that a request on a warm
@@ -149,6 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             deadlines,
             framing: Framing::new(head_bytes_max),
             broken: None,
+            told: false,
             phase: (Phase::Idle, Instant::now()),
             reading: None,
             writing: None,
@@ -232,6 +247,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.told && this.broken.is_some_and(<[u8]>::is_empty) {
+            // The end of the connection would be taken for a peer that does not wait for its answer.
+            return Poll::Pending;
+        }
         if let Some(rest) = &mut this.broken {
             let (now, later) = rest.split_at(rest.len().min(buf.remaining()));
             buf.put_slice(now);
@@ -243,8 +262,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
             Poll::Ready(Ok(())) => {
                 let read = buf.filled().get(before..).unwrap_or_default();
                 if let Some(plain) = this.look(read) {
+                    let faulty_head = this.framing.before_faulty_head();
+                    this.told = faulty_head.is_some();
+                    this.broken = Some(if this.told { REFUSED } else { POISON });
+                    let plain = faulty_head.unwrap_or(plain);
                     buf.set_filled(before.saturating_add(plain));
-                    this.broken = Some(POISON);
                     // What is empty would be taken for the end of the connection.
                     if plain == 0 {
                         return Pin::new(this).poll_read(cx, buf);

@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-use super::guard::{Deadlines, Guarded, Link, linger};
+use super::guard::{Deadlines, Guarded, Link, REFUSED_TARGET, linger};
 use crate::config::Northbound;
 use crate::metrics::{self, Refusal};
 
@@ -259,6 +259,13 @@ impl<H: Handler> Server<H> {
         let service = service_fn(|request| {
             let (server, link) = (Arc::clone(self), Arc::clone(&link));
             async move {
+                let cause = link.refused().filter(|_| request.uri().path() == REFUSED_TARGET);
+                if let Some(cause) = cause {
+                    let mut reply = plain(StatusCode::BAD_REQUEST, cause);
+                    close(&mut reply);
+                    link.answered(server.now_ms(), false);
+                    return Ok(reply);
+                }
                 let mut reply = server.answer(request, peer).await;
                 let struck = reply.extensions_mut().remove::<Strike>().is_some();
                 if link.answered(server.now_ms(), struck) >= STRIKES_MAX {

@@ -174,6 +174,24 @@ async fn what_two_readers_could_read_in_two_ways_is_answered_400_and_closed() {
 }
 
 #[tokio::test]
+async fn a_request_before_a_faulty_one_is_answered_first_however_long_that_takes() {
+    // The wait is far longer than a head may take: nothing is read any more, so nothing is late.
+    let harness = Harness::with(Northbound { hold: Duration::from_millis(600), ..short() }).await;
+    harness.script(Script::Silent);
+    let good = request("/pay/micropay", &signed(KEY, Kind::Md5, &micropay()));
+    let faulty = "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx";
+    let bytes = harness.raw(format!("{good}{faulty}{good}").as_bytes()).await;
+    let text = String::from_utf8(bytes).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200").count(), 1, "{text}");
+    let (first, second) = text.split_once("HTTP/1.1 400").expect("a second answer");
+    assert!(first.contains("USERPAYING"), "{text}");
+    assert!(second.ends_with("\r\n\r\nthe length of the body is given twice\n"), "{text}");
+    assert_eq!(harness.engine.calls().len(), 2, "one payment, looked up once when the wait was over");
+    // The target that stands in for a fault is no route.
+    assert_eq!(harness.send("GET", "/.refused", "", b"").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_chunked_body_is_as_good_as_another() {
     let harness = Harness::start().await;
     let body = good();
