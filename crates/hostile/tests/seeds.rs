@@ -8,6 +8,8 @@ use hostile::{TARGETS, Target};
 
 /// Bent seeds of each target and run.
 const BENT: usize = 4_000;
+/// The variable with another number, for a long run by hand.
+const BENT_VARIABLE: &str = "HOSTILE_BENT";
 
 fn seeds(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target.name);
@@ -34,7 +36,8 @@ fn check(name: &str) {
     for (file, data) in &seeds {
         run(target, &file.display().to_string(), data);
     }
-    for at in 0..BENT {
+    let bent = std::env::var(BENT_VARIABLE).map_or(BENT, |count| count.parse().expect("a number"));
+    for at in 0..bent {
         let mut rng = Rng::new(at as u64);
         let (file, data) = &seeds[at % seeds.len()];
         let (_, other) = &seeds[rng.below(seeds.len())];
