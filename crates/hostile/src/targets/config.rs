@@ -108,7 +108,7 @@ pub fn parse(data: &[u8]) {
     };
     assert!(!shown.contains(&SEAL_CANARY[..24]), "a secret in {shown}");
     // In the place of a secret it must not be shown; a name that nobody knows must be.
-    let is_secret = !file.replace(&format!("key = \"{CANARY}"), "").contains("CANARYC");
+    let is_secret = !text.replace(&format!("key = \"{CANARY}"), "").contains("CANARYC");
     assert!(!is_secret || !shown.contains("CANARYC"), "a secret in {shown}");
 }
 
