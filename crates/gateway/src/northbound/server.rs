@@ -37,7 +37,7 @@ use crate::metrics::{self, Refusal};
 pub type Reply = Response<Full<Bytes>>;
 
 /// How long to wait after a failure to accept, such as too many open files (PR-12).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When every place is taken, this share of the connections that have been idle longest is closed.
 const EVICT_SHARE: usize = 16;
 /// So many answers marked with [`Strike`] in a row close a connection.

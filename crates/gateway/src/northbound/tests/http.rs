@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::super::server::{Accept, Handler, Life, Limits, Reply, STRIKES_MAX, plain, serve};
+use super::super::server::{ACCEPT_PAUSE, Accept, Handler, Life, Limits, Reply, STRIKES_MAX, plain, serve};
 use super::support::{
     Answered, Harness, KEY, NUMBER, OTHER_KEY, Script, about, micropay, read_all, short, signed,
 };
@@ -503,6 +503,52 @@ async fn an_answer_that_nobody_reads_ends_at_the_deadline() {
     let mut read = Vec::new();
     till.read_to_end(&mut read).await.unwrap();
     assert!(read.len() <= 1_024, "{}", read.len());
+}
+
+/// A listener without a free descriptor for its first calls.
+struct Scarce {
+    pipes: Pipes,
+    refusals: std::sync::atomic::AtomicUsize,
+    calls: mpsc::UnboundedSender<Instant>,
+}
+
+impl Accept for Scarce {
+    type Stream = DuplexStream;
+    type Opening = std::future::Ready<io::Result<DuplexStream>>;
+
+    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let _ = self.calls.send(Instant::now());
+        if self.refusals.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        self.pipes.accept().await
+    }
+}
+
+#[tokio::test]
+async fn without_descriptors_accepting_pauses_and_goes_on() {
+    let _covers = covers::covers(&["PR-12"]);
+    let (sender, receiver) = mpsc::channel(4);
+    let (life, watching) = watch::channel(Life::Running);
+    let (calls, mut called) = mpsc::unbounded_channel();
+    let pipes = Pipes(tokio::sync::Mutex::new(receiver));
+    let scarce = Scarce { pipes, refusals: 3.into(), calls };
+    let served = tokio::spawn(serve(scarce, Arc::new(Long), Limits::from(&short()), watching));
+    let (mut till, gateway) = tokio::io::duplex(128 * 1024);
+    sender.send(gateway).await.unwrap();
+    till.write_all(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut read = Vec::new();
+    till.read_to_end(&mut read).await.unwrap();
+    assert!(read.starts_with(b"HTTP/1.1 200") && read.len() > 64 * 1024, "{}", read.len());
+    life.send(Life::Stopping).unwrap();
+    served.await.unwrap();
+    let mut before = called.recv().await.unwrap();
+    for _ in 0..3 {
+        let next = called.recv().await.unwrap();
+        assert!(next - before >= ACCEPT_PAUSE, "it must not spin: {:?}", next - before);
+        before = next;
+    }
 }
 
 #[tokio::test]
