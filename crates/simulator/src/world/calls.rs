@@ -230,7 +230,8 @@ impl World {
             if frozen_until >= leave_by {
                 return self.receive(call, Received::Unsent, frozen_until - now, true);
             }
-            return self.at(frozen_until, Event::Leaves(call));
+            self.at(frozen_until, Event::Leaves(call));
+            return;
         }
         calling.left_at.get_or_insert(now);
         let (n, what) = (calling.n, calling.what);

@@ -33,11 +33,21 @@ pub(super) struct Found {
     pub(super) damaged: u64,
 }
 
+/// The model of a store.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    store: CrashStore,
+    /// What the commit under way comes to, which is known from its beginning.
+    promised: Option<Vec<Outcome>>,
+    /// Another writer has opened it since.
+    is_stale: bool,
+}
+
 /// The store of a run.
 #[derive(Debug)]
 pub(super) enum Disk {
-    /// The model; what the commit under way comes to is known from its beginning.
-    Model(Box<CrashStore>, Option<Vec<Outcome>>),
+    /// The model.
+    Model(Box<Model>),
     /// The embedded store.
     Sqlite(Box<SqliteDisk>),
 }
@@ -45,7 +55,7 @@ pub(super) enum Disk {
 impl Disk {
     pub(super) fn new(storage: &Storage, seed: u64) -> Self {
         match storage {
-            Storage::Model => Self::Model(Box::new(CrashStore::new()), None),
+            Storage::Model => Self::Model(Box::new(Model { store: CrashStore::new(), ..Model::default() })),
             Storage::Sqlite(folder) => Self::Sqlite(Box::new(SqliteDisk::new(folder, seed))),
         }
     }
@@ -53,8 +63,8 @@ impl Disk {
     /// Hands over the records of a commit.
     pub(super) fn begin(&mut self, records: &[Arc<Record>]) -> Result<(), CommitError> {
         match self {
-            Self::Model(store, promised) => {
-                *promised = Some(store.commit(records)?);
+            Self::Model(model) => {
+                model.promised = Some(model.store.commit(records)?);
                 Ok(())
             }
             Self::Sqlite(disk) => disk.begin(records),
@@ -64,7 +74,7 @@ impl Disk {
     /// What the commit under way will come to, as the model knows before it is durable.
     pub(super) fn promised(&self) -> Option<Vec<Outcome>> {
         match self {
-            Self::Model(_, promised) => promised.clone(),
+            Self::Model(model) => model.promised.clone(),
             Self::Sqlite(_) => None,
         }
     }
@@ -72,9 +82,11 @@ impl Disk {
     /// Makes the commit under way durable.
     pub(super) fn sync(&mut self) -> Result<Vec<Outcome>, CommitError> {
         match self {
-            Self::Model(store, promised) => {
-                store.sync();
-                Ok(promised.take().unwrap_or_default())
+            // The fence is checked in the transaction that writes, which ends here.
+            Self::Model(model) if model.is_stale => model.store.commit(&[]),
+            Self::Model(model) => {
+                model.store.sync();
+                Ok(model.promised.take().unwrap_or_default())
             }
             Self::Sqlite(disk) => disk.sync(),
         }
@@ -83,9 +95,11 @@ impl Disk {
     /// The process dies, and the store is opened again. What the commit under way came to, if it is durable.
     pub(super) fn crash(&mut self, fate: Fate) -> Option<Vec<Outcome>> {
         match self {
-            Self::Model(store, promised) => {
-                store.crash(usize::from(fate == Fate::Kept));
-                promised.take().filter(|_| fate == Fate::Kept)
+            Self::Model(model) => {
+                let kept = fate == Fate::Kept && !model.is_stale;
+                model.is_stale = false;
+                model.store.crash(usize::from(kept));
+                model.promised.take().filter(|_| kept)
             }
             Self::Sqlite(disk) => disk.crash(fate),
         }
@@ -94,7 +108,7 @@ impl Disk {
     /// The process stops in good order: what it was given is durable.
     pub(super) fn close(&mut self) -> Option<Vec<Outcome>> {
         match self {
-            Self::Model(..) => self.crash(Fate::Kept),
+            Self::Model(_) => self.crash(Fate::Kept),
             Self::Sqlite(disk) => disk.close(),
         }
     }
@@ -102,8 +116,9 @@ impl Disk {
     /// Another process opens the store as its writer. `Err` if it was let in where it must not be.
     pub(super) fn usurp(&mut self) -> Result<(), String> {
         match self {
-            Self::Model(store, _) => {
-                store.usurp();
+            Self::Model(model) => {
+                model.store.usurp();
+                model.is_stale = true;
                 Ok(())
             }
             Self::Sqlite(disk) => disk.usurp(),
@@ -113,7 +128,7 @@ impl Disk {
     /// Bits of this order's row flip; to be called before [`Disk::crash`].
     pub(super) fn damage(&mut self, key: OrderKey) {
         match self {
-            Self::Model(store, _) => store.damage(key),
+            Self::Model(model) => model.store.damage(key),
             Self::Sqlite(disk) => disk.damage(key),
         }
     }
@@ -126,7 +141,7 @@ impl Disk {
             Recovered::Damaged(_) => found.damaged += 1,
         };
         match self {
-            Self::Model(store, _) => store.open_orders(&mut visit),
+            Self::Model(model) => model.store.open_orders(&mut visit),
             Self::Sqlite(disk) => disk.store().open_orders(&mut visit),
         }?;
         found.open.sort_by_key(|record| record.key);
@@ -136,7 +151,7 @@ impl Disk {
     /// The durable record under `key`.
     pub(super) fn find(&mut self, key: &OrderKey) -> Result<Option<Record>, StoreError> {
         match self {
-            Self::Model(store, _) => store.find(key),
+            Self::Model(model) => model.store.find(key),
             Self::Sqlite(disk) => disk.store().find(key),
         }
     }
@@ -144,7 +159,7 @@ impl Disk {
     /// Every durable record, damaged ones too where they can still be read: for the judges.
     pub(super) fn all(&mut self) -> Vec<Arc<Record>> {
         match self {
-            Self::Model(store, _) => store.durable().cloned().collect(),
+            Self::Model(model) => model.store.durable().cloned().collect(),
             Self::Sqlite(disk) => disk.all(),
         }
     }

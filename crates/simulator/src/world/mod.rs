@@ -10,7 +10,7 @@
 
 use state_machine::Policy;
 use state_machine::shard::Call;
-use timer_wheel::{Tick, Wheel};
+use timer_wheel::{Handle, Tick, Wheel};
 
 use self::calls::{CallRef, Calls, What};
 use self::faults::{Fault, Weather};
@@ -19,7 +19,6 @@ use self::judge::finish::Transit;
 use self::setup::Drawn;
 use self::switch::Switch;
 use self::tills::{Ask, Till};
-use self::told::Told;
 use crate::options::{Options, Provider, SubMerchants};
 use crate::rng::Rng;
 use crate::wallet::Wallet;
@@ -76,8 +75,6 @@ enum Event {
     Aside { n: u32, ask: Ask },
     /// A till's request reaches the switch.
     Request { n: u32, turn: u16, ask: Ask },
-    /// A till hears something, or that its connection broke.
-    Told { n: u32, turn: u16, told: Told },
     /// A till's request has waited long enough at the switch.
     HoldEnds { ticket: u64 },
     /// A shard has something to do.
@@ -311,7 +308,6 @@ impl World {
             Event::Till { n, turn } => self.on_till(n, turn),
             Event::Aside { n, ask } => self.on_aside(n, ask),
             Event::Request { n, turn, ask } => self.on_request(n, turn, ask),
-            Event::Told { n, turn, told } => self.on_told(n, turn, told),
             Event::HoldEnds { ticket } => self.on_hold_ends(ticket),
             Event::Run { shard } => self.on_run(shard),
             Event::Synced { life } => self.on_synced(life),
@@ -353,8 +349,8 @@ impl World {
         self.later(gap_ms, Event::Customer);
     }
 
-    fn at(&mut self, at: u64, event: Event) {
-        self.queue.insert(Tick::from_ms(at), event);
+    fn at(&mut self, at: u64, event: Event) -> Handle {
+        self.queue.insert(Tick::from_ms(at), event)
     }
 
     fn later(&mut self, after_ms: u64, event: Event) {

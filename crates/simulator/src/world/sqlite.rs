@@ -24,6 +24,8 @@ pub(super) struct SqliteDisk {
     store: Option<SqliteStore>,
     /// The commit that is under way: written when it is synced.
     under_way: Vec<Arc<Record>>,
+    /// Whether somebody has removed the lock of this process.
+    is_unlocked: bool,
     /// Rows to spoil before the next process starts.
     spoilt: Vec<(OrderKey, i64)>,
 }
@@ -34,7 +36,14 @@ impl SqliteDisk {
         // What an earlier run of this seed has left.
         drop(std::fs::remove_dir_all(&folder));
         must("make the folder of the store", std::fs::create_dir_all(&folder));
-        let mut disk = Self { folder, life: 0, store: None, under_way: Vec::new(), spoilt: Vec::new() };
+        let mut disk = Self {
+            folder,
+            life: 0,
+            store: None,
+            under_way: Vec::new(),
+            is_unlocked: false,
+            spoilt: Vec::new(),
+        };
         disk.store = Some(must("open the store", open(&disk.path())));
         disk
     }
@@ -83,6 +92,7 @@ impl SqliteDisk {
             must("cut the log", file.set_len(kept));
         }
         self.store = None;
+        self.is_unlocked = false;
         for suffix in ["", "-wal", "-shm", ".lock"] {
             let mut name = dead.as_os_str().to_owned();
             name.push(suffix);
@@ -98,13 +108,16 @@ impl SqliteDisk {
         let records = std::mem::take(&mut self.under_way);
         let outcomes = (!records.is_empty()).then(|| self.store().commit(&records).ok()).flatten();
         self.store = None;
+        self.is_unlocked = false;
         self.store = Some(must("open the store again", open(&self.path())));
         outcomes
     }
 
     /// Notes a row to be spoilt.
     pub(super) fn damage(&mut self, key: OrderKey) {
-        if let Ok(Some(record)) = self.store().find(&key) {
+        // Two flips of one bit would heal it.
+        let is_noted = self.spoilt.iter().any(|(noted, _)| *noted == key);
+        if let (false, Ok(Some(record))) = (is_noted, self.store().find(&key)) {
             self.spoilt.push((key, record.accepted_at.0));
         }
     }
@@ -134,7 +147,12 @@ impl SqliteDisk {
                 let Some(at) = near.windows(moment.len()).position(|window| window == moment) else {
                     continue;
                 };
-                if let Some(byte) = bytes.get_mut(place + at + 2 * moment.len() - 1) {
+                let changed = place + at + moment.len();
+                // The two moments are years apart from nothing else: an index has no second one there.
+                let merchant = place.checked_sub(number.len() + 1).and_then(|at| bytes.get(at));
+                let is_row = bytes.get(changed..changed + 2) == moment.get(..2)
+                    && merchant.is_some_and(|merchant| u32::from(*merchant) == key.merchant.0);
+                if let Some(byte) = bytes.get_mut(changed + moment.len() - 1).filter(|_| is_row) {
                     *byte ^= 1;
                 }
             }
@@ -145,6 +163,10 @@ impl SqliteDisk {
     /// A second process: it is refused by the lock; where an operator removes the lock, the first is stale.
     pub(super) fn usurp(&mut self) -> Result<(), String> {
         let path = self.path();
+        if std::mem::replace(&mut self.is_unlocked, true) {
+            drop(must("open the store as one more writer", open(&path)));
+            return Ok(());
+        }
         match open(&path) {
             Err(OpenError::InUse { .. }) => {}
             Err(other) => return Err(format!("a second writer was refused, but for {other}")),

@@ -214,7 +214,8 @@ impl World {
             return;
         }
         if self.switch.frozen_until > self.now {
-            return self.at(self.switch.frozen_until, Event::Acknowledged { life });
+            self.at(self.switch.frozen_until, Event::Acknowledged { life });
+            return;
         }
         let now = self.clock();
         for (share, outcomes) in std::mem::take(&mut self.switch.committer.acknowledged) {

@@ -17,6 +17,7 @@ use super::tills::{Ask, Till, key_of, n_of, provider_of};
 use super::told::Told;
 use super::{Event, World};
 use protocol::fact::attach_digest;
+use timer_wheel::Handle;
 
 /// How long a till's request is held. Source: DESIGN §4.
 pub(super) const HOLD_MS: u64 = 8_000;
@@ -79,8 +80,9 @@ impl Tickets {
 pub(super) struct Seat {
     pub(super) shard: Shard,
     inbox: Vec<Input>,
-    /// When it runs next; other plans for it are out of date.
+    /// When it runs next, and where that is planned.
     run_at: u64,
+    planned: Option<Handle>,
 }
 
 /// What can be read of a payment.
@@ -216,8 +218,12 @@ impl World {
         let shards = u32::try_from(1 + self.rng.store.below(self.drawn.shards_max)).unwrap_or(1);
         let now = self.clock();
         let config = self.switch.config(shards);
-        let seat =
-            |_| Seat { shard: Shard::new(config.clone(), now.tick), inbox: Vec::new(), run_at: u64::MAX };
+        let seat = |_| Seat {
+            shard: Shard::new(config.clone(), now.tick),
+            inbox: Vec::new(),
+            run_at: u64::MAX,
+            planned: None,
+        };
         self.switch.seats = (0..shards).map(seat).collect();
         self.switch.is_up = true;
         self.reasons.on_start(self.now);
@@ -290,7 +296,7 @@ impl World {
         for waiting in tickets.slots.into_iter().filter_map(|(_, waiting)| waiting) {
             if waiting.unanswered {
                 let Waiting { n, turn, .. } = waiting;
-                self.later(2, Event::Told { n, turn, told: Told::Lost });
+                self.on_told(n, turn, Told::Lost, 2);
             }
         }
     }
@@ -304,7 +310,8 @@ impl World {
         for _ in 0..3 {
             let draws: Vec<u32> = (0..20)
                 .map(|_| u32::try_from(self.rng.store.below(begun)).unwrap_or(0))
-                .filter(|n| self.judge.durable(*n).is_some())
+                // Of the first two merchants no byte in the file tells them apart.
+                .filter(|n| self.judge.durable(*n).is_some_and(|record| record.key.merchant.0 > 1))
                 .collect();
             let open = draws.iter().find(|n| self.judge.durable(**n).is_some_and(|record| record.is_open()));
             if let Some(n) = open.or(draws.first()).copied() {
@@ -372,7 +379,13 @@ impl World {
         let Some(seat) = self.switch.seats.get_mut(usize::from(shard)) else { return };
         if at < seat.run_at {
             seat.run_at = at;
-            self.at(at, Event::Run { shard });
+            if let Some(planned) = seat.planned.take() {
+                self.queue.cancel(planned);
+            }
+            let planned = self.at(at, Event::Run { shard });
+            if let Some(seat) = self.switch.seats.get_mut(usize::from(shard)) {
+                seat.planned = Some(planned);
+            }
         }
     }
 
@@ -384,6 +397,7 @@ impl World {
             return;
         }
         seat.run_at = u64::MAX;
+        seat.planned = None;
         if frozen_until > moment {
             return self.run_by(shard, frozen_until);
         }
@@ -427,10 +441,11 @@ impl World {
     /// A till's request reaches the switch.
     pub(super) fn on_request(&mut self, n: u32, turn: u16, ask: Ask) {
         if !self.switch.is_up {
-            return self.later(3, Event::Told { n, turn, told: Told::Lost });
+            return self.on_told(n, turn, Told::Lost, 3);
         }
         if self.switch.frozen_until > self.now {
-            return self.at(self.switch.frozen_until, Event::Request { n, turn, ask });
+            self.at(self.switch.frozen_until, Event::Request { n, turn, ask });
+            return;
         }
         self.mix(2, u64::from(n), u64::from(turn));
         self.note(n, || format!("till asks: {ask:?}"));
@@ -487,7 +502,8 @@ impl World {
             return;
         }
         if self.switch.frozen_until > self.now {
-            return self.at(self.switch.frozen_until, Event::HoldEnds { ticket });
+            self.at(self.switch.frozen_until, Event::HoldEnds { ticket });
+            return;
         }
         self.judge_patience(waiting.n, waiting.ask);
         let found = self.switch.find(waiting.n);
@@ -562,7 +578,9 @@ impl World {
             }
             (Ask::Pay(_) | Ask::PayOther, Seen::Damaged) => (Told::Lost, 0),
             (Ask::Reverse, _) => (Told::ReverseRefused, 0),
-            (Ask::Pay(_) | Ask::PayOther | Ask::Query | Ask::Watch, _) => (Told::NotAccepted(why), 0),
+            // Whoever only asks is answered with what can be read.
+            (Ask::Query | Ask::Watch, found) => found.queried(),
+            (Ask::Pay(_) | Ask::PayOther, Seen::Nothing) => (Told::NotAccepted(why), 0),
         };
         self.judge.probes.other(Told::NotAccepted(why).as_str());
         self.answer(ticket, told.0, told.1);
@@ -586,7 +604,7 @@ impl World {
         self.note(n, || format!("till is told: {} (version {version})", told.as_str()));
         self.mix(3, u64::from(n), u64::from(version));
         if told == Told::Lost {
-            return self.later(10_000, Event::Told { n, turn, told });
+            return self.on_told(n, turn, told, 10_000);
         }
         let wallet = &mut self.wallet;
         let (now_ms, callers) = (self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0), &self.callers);
@@ -595,6 +613,6 @@ impl World {
             wallet.entry(&super::network::ledger_key(callers, n)).map(Money::of)
         });
         let delay_ms = 1 + self.rng.tills.below(20);
-        self.later(delay_ms, Event::Told { n, turn, told });
+        self.on_told(n, turn, told, delay_ms);
     }
 }

@@ -197,13 +197,15 @@ impl World {
         }
         if self.weather.is(Kind::RetryStorm) && self.rng.tills.below(4) == 0 {
             self.judge.probes.other("retried_dozens_of_times");
+            // All within the time of a commit, or over a second and a half.
+            let spread_ms = if self.rng.tills.below(2) == 0 { 4 } else { 1_500 };
             for _ in 0..RETRIES {
                 let ask = match self.rng.tills.below(4) {
                     0 => Ask::Query,
                     1 => Ask::Watch,
                     _ => pay,
                 };
-                let after_ms = self.rng.tills.below(1_500);
+                let after_ms = self.rng.tills.below(spread_ms);
                 self.later(after_ms, Event::Aside { n, ask });
             }
         }
@@ -257,7 +259,7 @@ impl World {
         if self.till_network_loses() {
             self.judge.probes.fault("till_request_lost");
             if turn != ASIDE {
-                self.later(10_000, Event::Told { n, turn, told: Told::Lost });
+                self.on_told(n, turn, Told::Lost, 10_000);
             }
             return;
         }
@@ -286,8 +288,8 @@ impl World {
         }
     }
 
-    /// An answer reaches its till, or the connection has broken.
-    pub(super) fn on_told(&mut self, n: u32, turn: u16, told: Told) {
+    /// An answer reaches its till after `delay_ms`, or it learns then that the connection has broken.
+    pub(super) fn on_told(&mut self, n: u32, turn: u16, told: Told, delay_ms: u64) {
         let till = *self.till(n);
         if till.turn != turn || turn == ASIDE {
             return;
@@ -301,7 +303,7 @@ impl World {
             | Script::Overtaken(_)
             | Script::Returns(_) => u64::MAX,
         };
-        let waited_ms = self.now - till.began_at;
+        let waited_ms = self.now + delay_ms - till.began_at;
         let (stage, after_ms) = match (till.stage, told) {
             (Stage::Over, _) => return,
             (Stage::Paying, Told::NotAccepted(_) | Told::Lost) if till.tries >= 3 => (Stage::Over, 0),
@@ -349,6 +351,6 @@ impl World {
             let till = self.till(n);
             till.tries = till.tries.saturating_add(1);
         }
-        self.set_stage(n, stage, after_ms);
+        self.set_stage(n, stage, after_ms + delay_ms);
     }
 }

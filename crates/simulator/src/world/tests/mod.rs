@@ -3,4 +3,5 @@
 mod broken;
 mod customers;
 mod judges;
+mod profiles;
 mod seeds;

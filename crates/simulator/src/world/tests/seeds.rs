@@ -22,6 +22,7 @@ fn reached(
 
 #[test]
 fn seeds_with_every_fault_hold_every_rule_and_reach_every_case() {
+    let _covers = covers::covers(&["INV-01", "INV-02", "INV-06", "INV-12", "INV-13", "INV-14"]);
     let mut probes = Probes::default();
     let mut orders = 0;
     for seed in 0..40 {
@@ -102,6 +103,7 @@ fn seeds_with_every_fault_hold_every_rule_and_reach_every_case() {
 
 #[test]
 fn one_seed_is_one_run_with_and_without_bytes() {
+    let _covers = covers::covers(&["INV-30", "UB-23", "UB-24"]);
     for seed in [3, 17] {
         let setup = Setup::new(seed, 700);
         let first = green(&setup);
@@ -129,6 +131,7 @@ fn a_payment_is_found_by_what_names_it() {
 
 #[test]
 fn a_process_may_die_at_every_step() {
+    let _covers = covers::covers(&["PR-01", "PR-02", "PR-03", "PR-04", "PR-05", "PR-06", "PR-07", "DB-01"]);
     let mut probes = Probes::default();
     for seed in 0..20 {
         let setup = Setup { only: Some(Kind::CrashAtStep), ..Setup::new(seed, 500) };
@@ -141,11 +144,25 @@ fn a_process_may_die_at_every_step() {
 /// paid orders stopped, because their `time_end` seemed to lie before their acceptance.
 #[test]
 fn a_wrong_wall_clock_holds_nothing() {
+    let _covers = covers::covers(&["CK-01", "CK-02", "INV-27"]);
     for (seed, kind) in (0..8).zip([Kind::ClockForward, Kind::ClockBack].into_iter().cycle()) {
         let setup = Setup { only: Some(kind), ..Setup::new(seed, 500) };
         let report = green(&setup);
         assert!(report.probes.faults.contains_key(kind.as_str()));
     }
+}
+
+/// A machine that was suspended while many requests came, and started again: whoever only asks is answered with what
+/// the store holds, also where so many wait for the number that no more may.
+#[test]
+fn whoever_only_asks_is_never_told_that_nothing_was_taken() {
+    let _covers = covers::covers(&["OV-05", "INV-16", "CK-05"]);
+    let mut probes = Probes::default();
+    for (seed, kind) in (0..12).zip([Kind::RetryStorm, Kind::Suspend].into_iter().cycle()) {
+        let setup = Setup { only: Some(kind), intensity: 8, ..Setup::new(seed, 500) };
+        probes.add(&green(&setup).probes);
+    }
+    reached(&probes.others, ["not_accepted:crowded", "retried_dozens_of_times"]);
 }
 
 /// Seed 44 of 1,000: a process that started again within a second had its quotas anew.
@@ -162,6 +179,7 @@ fn budgets_hold_over_restarts() {
 /// watched now, and counts as ended.
 #[test]
 fn what_comes_later_than_anybody_should_think_is_found() {
+    let _covers = covers::covers(&["NU-05"]);
     let mut probes = Probes::default();
     for seed in 0..10 {
         let setup = Setup { only: Some(Kind::LatePay), ..Setup::new(seed, 1_000) };
