@@ -37,6 +37,10 @@ pub(crate) struct SimulateArgs {
     /// Chooses the customers behind codes of customer 99.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// How much sooner than the wallet allows a reversal may seem to come, in milliseconds, since a pay request may
+    /// have been slower on its way than the reversal was.
+    #[arg(long, default_value_t = REVERSAL_SLACK_MS, value_name = "MS")]
+    reversal_slack_ms: u32,
     /// The service provider that it knows.
     #[arg(long, default_value = PROVIDER_MCH_ID, value_name = "MCH_ID")]
     mch_id: String,
@@ -70,7 +74,7 @@ pub(crate) async fn run(args: &SimulateArgs) -> Outcome {
         sub_merchants: SubMerchants::Any,
     };
     let options =
-        Options { speed: args.speed, reversal_slack_ms: REVERSAL_SLACK_MS, ..Options::new(provider) };
+        Options { speed: args.speed, reversal_slack_ms: args.reversal_slack_ms, ..Options::new(provider) };
     let temporary =
         tempfile::tempdir().map_err(|err| Failure::unavailable(format!("no temporary folder: {err}")))?;
     let folder = args.pki_dir.clone().unwrap_or_else(|| temporary.path().to_owned());

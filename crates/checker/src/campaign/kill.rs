@@ -22,9 +22,9 @@ const CALM: Duration = Duration::from_secs(180);
 /// How long the first answer after a start may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Kills on one store and one ledger; then the books are compared and new ones begun.
-const KILLS_PER_SHIFT: u32 = 20;
+const KILLS_PER_SHIFT: u32 = 50;
 /// The longest pause between a start and the kill that follows it.
-const PAUSE_MAX_MS: u64 = 8_000;
+const PAUSE_MAX_MS: u64 = 6_000;
 /// One kill in so many comes while the switch is starting.
 const EARLY_ONE_IN: u64 = 5;
 /// Within which an early kill comes: before and after the switch is ready.
