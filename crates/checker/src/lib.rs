@@ -11,6 +11,7 @@ pub mod judge;
 pub mod ledger;
 pub mod load;
 pub mod process;
+pub mod proxy;
 pub mod report;
 pub mod site;
 pub mod web;

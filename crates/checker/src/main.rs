@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use checker::campaign::{Bench, kill};
+use checker::campaign::{Bench, cut, disk_full, freeze, kill, recover, stop, wallet_down};
 use checker::report::{self, Report};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,10 +49,40 @@ struct Cli {
     record: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
+/// What every change must pass, within four minutes on two cores.
+const CI: [&str; 7] =
+    ["kill --kills 5", "freeze", "disk-full", "wallet-down", "cut", "stop --times 2", "recover"];
+/// The long run.
+const LONG: [&str; 7] = [
+    "kill --kills 200",
+    "freeze --times 5 --stop-ms 40000",
+    "disk-full --times 10",
+    "wallet-down --times 5",
+    "cut --times 5 --fault-ms 4000",
+    "stop --times 20",
+    "recover --starts 10",
+];
+
+#[derive(Clone, Debug, Subcommand)]
 enum Verb {
     /// Kills the switch at random moments under load (PR-01 to PR-07, PR-15).
     Kill(kill::Kill),
+    /// Freezes the switch past every deadline; a second one tries to take its place (PR-09, PR-16, CK-05).
+    Freeze(freeze::Freeze),
+    /// Fills the disks of the store and of the log, and frees them (DB-07, DB-08).
+    DiskFull(disk_full::DiskFull),
+    /// Takes the wallet away, silences it, and brings it back (UB-20, NU-01).
+    WalletDown(wallet_down::WalletDown),
+    /// Cuts the network on both sides in every way (NU-03, NU-04, NU-08 to NU-10, NU-17, NM-01).
+    Cut(cut::Cut),
+    /// Asks the switch to stop under load (PR-14).
+    Stop(stop::Stop),
+    /// Measures the start with very many open payments (PR-15).
+    Recover(recover::Recover),
+    /// All of them, short: what every change must pass.
+    Ci,
+    /// All of them, long: by hand, with --record.
+    Long,
 }
 
 fn main() -> ExitCode {
@@ -90,18 +120,72 @@ async fn campaigns(cli: &Cli, bench: &Bench) -> anyhow::Result<bool> {
             progress.set_message(words);
         }
     };
-    let reports: Vec<Report> = match &cli.verb {
-        Verb::Kill(args) => vec![kill::run(bench, args, &say).await?],
-    };
-    progress.finish_and_clear();
-    for one in &reports {
+    let mut reports = Vec::new();
+    for verb in plan(&cli.verb) {
+        let one = campaign(&verb, bench, &say).await.with_context(|| format!("{verb:?}"))?;
         let text = if cli.json { one.to_json().to_string() } else { one.table() };
-        let _ = writeln!(std::io::stdout(), "{text}");
+        progress.suspend(|| {
+            let _ = writeln!(std::io::stdout(), "{text}");
+        });
         if let Some(file) = &cli.record {
-            report::record(file, one)?;
+            report::record(file, &one)?;
         }
+        if one.passed() {
+            covers::passed(&format!("checker {}", one.campaign), covered(&verb));
+        }
+        reports.push(one);
     }
+    progress.finish_and_clear();
     Ok(reports.iter().all(Report::passed))
+}
+
+/// The campaigns that a verb stands for.
+fn plan(verb: &Verb) -> Vec<Verb> {
+    let of = |line: &str| {
+        let words = std::iter::once("checker").chain(line.split_whitespace());
+        Cli::try_parse_from(words).expect("a campaign of the plan").verb
+    };
+    match verb {
+        Verb::Ci => CI.iter().map(|line| of(line)).collect(),
+        Verb::Long => LONG.iter().map(|line| of(line)).collect(),
+        one @ (Verb::Kill(_)
+        | Verb::Freeze(_)
+        | Verb::DiskFull(_)
+        | Verb::WalletDown(_)
+        | Verb::Cut(_)
+        | Verb::Stop(_)
+        | Verb::Recover(_)) => vec![one.clone()],
+    }
+}
+
+async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::Result<Report> {
+    match verb {
+        Verb::Kill(args) => kill::run(bench, args, say).await,
+        Verb::Freeze(args) => freeze::run(bench, args, say).await,
+        Verb::DiskFull(args) => disk_full::run(bench, args, say).await,
+        Verb::WalletDown(args) => wallet_down::run(bench, args, say).await,
+        Verb::Cut(args) => cut::run(bench, args, say).await,
+        Verb::Stop(args) => stop::run(bench, args, say).await,
+        Verb::Recover(args) => recover::run(bench, args, say).await,
+        Verb::Ci | Verb::Long => bail!("a plan, not a campaign"),
+    }
+}
+
+/// The ids that a campaign covers when it passes.
+const fn covered(verb: &Verb) -> &'static [&'static str] {
+    match verb {
+        Verb::Kill(_) => &[
+            "INV-01", "INV-02", "INV-04", "INV-05", "INV-06", "INV-09", "INV-12", "INV-13", "INV-14",
+            "INV-16", "PR-01", "PR-02", "PR-03", "PR-04", "PR-05", "PR-06", "PR-07", "DB-03", "NM-02",
+        ],
+        Verb::Freeze(_) => &["INV-17", "PR-09", "PR-16", "CK-05"],
+        Verb::DiskFull(_) => &["DB-07", "DB-08"],
+        Verb::WalletDown(_) => &["NU-01", "UB-20"],
+        Verb::Cut(_) => &["NM-01", "NU-03", "NU-04", "NU-08", "NU-09", "NU-17", "INV-10"],
+        Verb::Stop(_) => &["PR-14"],
+        Verb::Recover(_) => &["PR-15", "INV-12", "INV-18"],
+        Verb::Ci | Verb::Long => &[],
+    }
 }
 
 /// A line that says how it goes, on a terminal only.

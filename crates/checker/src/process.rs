@@ -121,7 +121,7 @@ impl Process {
     /// # Errors
     ///
     /// When it does not end within `most`, or not with 0.
-    pub async fn stop(mut self, most: Duration) -> anyhow::Result<Duration> {
+    pub async fn stop(&mut self, most: Duration) -> anyhow::Result<Duration> {
         let asked = Instant::now();
         self.signal(Signal::TERM)?;
         let status = self.wait(most).await?;
@@ -151,8 +151,8 @@ pub async fn serve(
     admin: SocketAddr,
     log: &Path,
 ) -> anyhow::Result<(Process, Started)> {
+    let before = std::fs::metadata(log).map_or(0, |file| file.len());
     let (mut process, began) = exec(hufu, config, log)?;
-    let begins_at = std::fs::metadata(log)?.len();
     loop {
         if matches!(web::get(admin, "/readyz").await, Ok((200, _))) {
             break;
@@ -166,7 +166,7 @@ pub async fn serve(
         sleep(ASK_EVERY).await;
     }
     let ready = began.elapsed();
-    let open = taken_up(log, begins_at.saturating_sub(1)).await?;
+    let open = taken_up(log, before).await?;
     Ok((process, Started { exec: began, ready, open }))
 }
 

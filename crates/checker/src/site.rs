@@ -107,15 +107,17 @@ pub struct Wallet {
 }
 
 impl Wallet {
-    /// Starts `hufu simulate`; its certificates and log are in `folder`.
+    /// Starts `hufu simulate`; its certificates and log are in `folder`. Reversals may seem to come too early by
+    /// `slack_ms`.
     ///
     /// # Errors
     ///
     /// When it does not start.
-    pub fn start(hufu: &Path, folder: &Path, seed: u64, speed: u32) -> anyhow::Result<Self> {
+    pub fn start(hufu: &Path, folder: &Path, seed: u64, speed: u32, slack_ms: u32) -> anyhow::Result<Self> {
         let mut command = Command::new(hufu);
         command.args(["simulate", "--listen", "127.0.0.1:0", "--json"]);
         command.args(["--seed", &seed.to_string(), "--speed", &speed.to_string()]);
+        command.args(["--reversal-slack-ms", &slack_ms.to_string()]);
         command.arg("--pki-dir").arg(folder.join("pki")).stdout(Stdio::piped());
         let mut process = Process::spawn(command, &folder.join("wallet.log"))?;
         let mut line = String::new();

@@ -20,11 +20,11 @@ const FILL_MAX: Duration = Duration::from_secs(120);
 /// How long everything may take to come to its end.
 const CALM: Duration = Duration::from_secs(180);
 /// How long the first answer after a start may take.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Kills on one store and one ledger; then the books are compared and new ones begun.
 const KILLS_PER_SHIFT: u32 = 50;
 /// The longest pause between a start and the kill that follows it.
-const PAUSE_MAX_MS: u64 = 6_000;
+const PAUSE_MAX_MS: u64 = 5_000;
 /// One kill in so many comes while the switch is starting.
 const EARLY_ONE_IN: u64 = 5;
 /// Within which an early kill comes: before and after the switch is ready.
@@ -123,7 +123,7 @@ async fn one_shift(
     let seed = bench.seed.wrapping_add(shift << 32);
     let mut rng = Rng::keyed(seed, "kills");
     let folder = bench.folder(&format!("kill-{shift}"))?;
-    let wallet = Wallet::start(&bench.hufu, folder.path(), seed, 1)?;
+    let wallet = Wallet::start(&bench.hufu, folder.path(), seed, 1, 1_000)?;
     let policy = Policy::patient(GIVE_UP_MS);
     let site = Site::make(&bench.hufu, folder.path(), folder.path(), wallet.tls, &policy, seed)?;
     let (mut switch, _) = site.serve().await?;
@@ -163,9 +163,9 @@ async fn one_shift(
     seen.peak = seen.peak.max(load.shop.tally.open_max());
     say(format!("shift {shift}: calm; {}", load.shop.tally.line()));
     let begun = load.shop.tally.begun();
-    let (told, verdict) = close(&site, &wallet, switch, load, CALM).await?;
-    seen.span += told.span;
+    let day = close(&site, &wallet, &mut switch, load, CALM).await?;
+    seen.span += day.told.span;
     seen.begun += begun;
-    seen.asked_wallet += verdict.payments - verdict.not_taken;
-    Ok(verdict)
+    seen.asked_wallet += day.verdict.payments - day.verdict.not_taken;
+    Ok(day.verdict)
 }

@@ -1,23 +1,34 @@
 //! The campaigns: each breaks one thing, and judges afterwards.
 
+pub mod cut;
+pub mod disk_full;
+pub mod freeze;
 pub mod kill;
+pub mod recover;
+pub mod stop;
+pub mod wallet_down;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use simulator::Rng;
 use till::books::{Ending, ending, records};
 use tokio::time::{Instant, sleep};
 
 use crate::judge::{Books, Verdict};
 use crate::ledger;
-use crate::load::{Load, Told};
-use crate::process::Process;
-use crate::site::{Site, Wallet};
+use crate::load::{Crowd, Load, Told};
+use crate::process::{Process, Started};
+use crate::proxy::{Fault, Proxy};
+use crate::site::{Policy, Site, Wallet, free_port};
 
 /// How long a stop may take that was asked for.
-const STOP_MAX: Duration = Duration::from_secs(60);
-
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(60);
+/// How long the load may take to fill up with open payments, or a till to be answered.
+pub(crate) const FILL_MAX: Duration = Duration::from_secs(120);
+/// How many times faster than real ones customers and clocks go, where no campaign needs them slower.
+pub(crate) const SPEED: u32 = 10;
 /// How often the store is asked whether anything is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -53,8 +64,9 @@ impl Bench {
     pub(crate) fn folder(&self, name: &str) -> anyhow::Result<Folder> {
         match &self.keep {
             Some(keep) => {
-                let folder = keep.join(name);
-                std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+                std::fs::create_dir_all(keep).with_context(|| keep.display().to_string())?;
+                let folder = keep.canonicalize()?.join(name);
+                std::fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
                 Ok(Folder::Kept(folder))
             }
             None => Ok(Folder::Temporary(tempfile::tempdir()?)),
@@ -62,8 +74,102 @@ impl Bench {
     }
 }
 
+/// A wallet, a network and a switch at work.
+pub(crate) struct Rig {
+    pub(crate) switch: Process,
+    pub(crate) wallet: Wallet,
+    pub(crate) site: Site,
+    pub(crate) policy: Policy,
+    proxy: Option<Proxy>,
+    speed: u32,
+    seed: u64,
+    _folder: Folder,
+}
+
+impl Rig {
+    /// Starts them in a folder called `name`. Reversals may come to the wallet too early by `slack_ms`; `proxied`
+    /// puts a network between switch and wallet that can be broken.
+    pub(crate) async fn start(
+        bench: &Bench,
+        name: &str,
+        speed: u32,
+        slack_ms: u32,
+        proxied: bool,
+    ) -> anyhow::Result<Self> {
+        let folder = bench.folder(name)?;
+        let data = folder.path().to_owned();
+        Self::on(bench, folder, &data, None, speed, slack_ms, proxied).await
+    }
+
+    /// As [`Rig::start`], with the store in `data` and the switch's log in `logs`.
+    pub(crate) async fn on(
+        bench: &Bench,
+        folder: Folder,
+        data: &Path,
+        logs: Option<&Path>,
+        speed: u32,
+        slack_ms: u32,
+        proxied: bool,
+    ) -> anyhow::Result<Self> {
+        let wallet = Wallet::start(&bench.hufu, folder.path(), bench.seed, speed, slack_ms)?;
+        let mut rng = Rng::keyed(bench.seed, "network");
+        let proxy = if proxied {
+            Some(Proxy::start(free_port(&mut rng)?, wallet.tls, bench.seed).await?)
+        } else {
+            None
+        };
+        let policy = Policy::scaled(speed);
+        let reached = proxy.as_ref().map_or(wallet.tls, |proxy| proxy.address);
+        let mut site = Site::make(&bench.hufu, folder.path(), data, reached, &policy, bench.seed)?;
+        if let Some(logs) = logs {
+            site.log = logs.join("switch.log");
+        }
+        let (switch, _) = site.serve().await?;
+        Ok(Self { switch, wallet, site, policy, proxy, speed, seed: bench.seed, _folder: folder })
+    }
+
+    /// Lets payments begin.
+    pub(crate) fn load(&self, crowd: Crowd, per_second: u32) -> anyhow::Result<Load> {
+        Load::start(&self.site, self.site.gateway, crowd, per_second, self.speed, self.seed)
+    }
+
+    /// What the network between switch and wallet does from now on.
+    pub(crate) fn network(&self, fault: Fault) {
+        if let Some(proxy) = &self.proxy {
+            proxy.set(fault);
+        }
+    }
+
+    /// Asks the switch to stop, and starts it again; how long the stop took, and what the start came to.
+    pub(crate) async fn restart(&mut self, most: Duration) -> anyhow::Result<(Duration, Started)> {
+        let took = self.switch.stop(most).await?;
+        let started;
+        (self.switch, started) = self.site.serve().await?;
+        Ok((took, started))
+    }
+
+    /// As [`close`].
+    pub(crate) async fn close(mut self, load: Load, calm: Duration) -> anyhow::Result<Day> {
+        close(&self.site, &self.wallet, &mut self.switch, load, calm).await
+    }
+}
+
+/// A day whose books are closed.
+pub(crate) struct Day {
+    pub(crate) told: Told,
+    pub(crate) verdict: Verdict,
+    sent_after_ms: Vec<i64>,
+}
+
+impl Day {
+    /// How long after its record each pay request arrived at the wallet, in milliseconds.
+    pub(crate) fn sent_after_ms(&self) -> Vec<i64> {
+        self.sent_after_ms.clone()
+    }
+}
+
 /// Payments that are not at their end, by the file of a switch that may be at work on it.
-pub(crate) fn open(site: &Site) -> anyhow::Result<usize> {
+fn open(site: &Site) -> anyhow::Result<usize> {
     let records = records(&site.store, &site.seal_key)?;
     Ok(records.values().filter(|record| matches!(ending(record), Ending::Open | Ending::Held)).count())
 }
@@ -74,10 +180,10 @@ pub(crate) fn open(site: &Site) -> anyhow::Result<usize> {
 pub(crate) async fn close(
     site: &Site,
     wallet: &Wallet,
-    switch: Process,
+    switch: &mut Process,
     load: Load,
     calm: Duration,
-) -> anyhow::Result<(Told, Verdict)> {
+) -> anyhow::Result<Day> {
     let until = Instant::now() + calm;
     let told = load.settle(calm).await?;
     // What tills need not wait for any more may still be on its way to its end: reversals that are being proven.
@@ -93,8 +199,16 @@ pub(crate) async fn close(
         tills: &told.tills,
         ledger: &ledger,
         records: &records,
-        logs: &site.folder,
+        logs: site.log.parent().unwrap_or(&site.folder),
     };
     let verdict = books.judge();
-    Ok((told, verdict))
+    let sent_after_ms = told.tills.iter().filter_map(|till| {
+        let at = till.sale.merchant;
+        let (merchant, id) = (site.merchants.get(at)?, site.numbers.get(at)?);
+        let entry = ledger.get(&(merchant.upstream.clone(), till.sale.number.clone()))?;
+        let record = records.get(&(*id, till.sale.number.clone()))?;
+        Some(entry.first_pay_at_ms - record.accepted_at.0)
+    });
+    let sent_after_ms = sent_after_ms.collect();
+    Ok(Day { verdict, sent_after_ms, told })
 }
