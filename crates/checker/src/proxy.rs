@@ -169,12 +169,14 @@ async fn carry(client: TcpStream, to: SocketAddr, fault: watch::Receiver<Fault>,
     let requests = pump(from_client, to_server, Way::Request, fault.clone(), Rng::new(rng.next_u64()));
     let answers = pump(from_server, to_client, Way::Answer, fault, rng);
     tokio::pin!(requests, answers);
-    // A till or a switch that has said all may still wait for the answer.
+    // Whoever has said all may still listen.
     tokio::select! {
         cut = &mut requests => if !cut {
             answers.await;
         },
-        _ = &mut answers => {}
+        cut = &mut answers => if !cut {
+            requests.await;
+        },
     }
 }
 
@@ -211,12 +213,14 @@ async fn pump(
             }
             Fault::Reset if way == Way::Answer => {
                 let _ = to.write_all(half).await;
+                // Dropped plainly it would say a last word.
+                to.forget();
                 return true;
             }
             Fault::Half if way == Way::Answer => {
                 let _ = to.write_all(half).await;
                 let _ = to.shutdown().await;
-                return true;
+                return false;
             }
             Fault::Refuse => return true,
             Fault::None | Fault::BlackHole | Fault::AnswersLost | Fault::Reset | Fault::Half => {}

@@ -65,7 +65,7 @@ impl Report {
         let mut fields = Map::new();
         fields.insert("campaign".to_owned(), json!(self.campaign));
         fields.insert("passed".to_owned(), json!(self.passed()));
-        fields.extend(self.figures.iter().map(|(name, value)| (name.replace(' ', "_"), value.clone())));
+        fields.extend(self.figures.iter().map(|(name, value)| (key(name), value.clone())));
         if let Ok(Value::Object(verdict)) = serde_json::to_value(&self.verdict) {
             fields.extend(verdict);
         }
@@ -120,6 +120,13 @@ impl Report {
         }
         text
     }
+}
+
+/// A figure's name as a key: words joined by underscores.
+fn key(name: &str) -> String {
+    let words: Vec<&str> =
+        name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    words.join("_")
 }
 
 /// A figure in words.

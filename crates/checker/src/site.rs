@@ -145,7 +145,7 @@ impl Site {
         policy: &Policy,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let mut rng = Rng::keyed(seed, "ports");
+        let mut rng = Rng::keyed(seed ^ u64::from(std::process::id()), "ports");
         let (gateway, admin) = (free_port(&mut rng)?, free_port(&mut rng)?);
         let merchants = demo_merchants(MERCHANTS);
         let site = Self {

@@ -44,7 +44,7 @@ pub async fn run(bench: &Bench, args: &Cut, say: &dyn Fn(String)) -> anyhow::Res
     // A pay request that is held on its way comes later to the wallet than a reversal may, by the switch's clock.
     let slack_ms = 2_000 + u32::try_from(args.fault_ms)?;
     let rig = Rig::start(bench, "cut", SPEED, slack_ms, true).await?;
-    let mut rng = Rng::keyed(bench.seed, "cuts");
+    let mut rng = Rng::keyed(bench.seed ^ u64::from(std::process::id()), "cuts");
     let tills = Proxy::start(free_port(&mut rng)?, rig.site.gateway, bench.seed).await?;
     let load = Load::start(&rig.site, tills.address, Crowd::Mixed, args.rate, SPEED, bench.seed)?;
     load.filled(u64::from(args.rate), FILL_MAX).await?;

@@ -112,7 +112,7 @@ impl Rig {
         proxied: bool,
     ) -> anyhow::Result<Self> {
         let wallet = Wallet::start(&bench.hufu, folder.path(), bench.seed, speed, slack_ms)?;
-        let mut rng = Rng::keyed(bench.seed, "network");
+        let mut rng = Rng::keyed(bench.seed ^ u64::from(std::process::id()), "network");
         let proxy = if proxied {
             Some(Proxy::start(free_port(&mut rng)?, wallet.tls, bench.seed).await?)
         } else {
@@ -158,14 +158,8 @@ impl Rig {
 pub(crate) struct Day {
     pub(crate) told: Told,
     pub(crate) verdict: Verdict,
-    sent_after_ms: Vec<i64>,
-}
-
-impl Day {
-    /// How long after its record each pay request arrived at the wallet, in milliseconds.
-    pub(crate) fn sent_after_ms(&self) -> Vec<i64> {
-        self.sent_after_ms.clone()
-    }
+    /// When each payment was accepted, and how long after that its pay request arrived at the wallet, in milliseconds.
+    pub(crate) sent: Vec<(i64, i64)>,
 }
 
 /// Payments that are not at their end, by the file of a switch that may be at work on it.
@@ -202,13 +196,13 @@ pub(crate) async fn close(
         logs: site.log.parent().unwrap_or(&site.folder),
     };
     let verdict = books.judge();
-    let sent_after_ms = told.tills.iter().filter_map(|till| {
+    let sent = told.tills.iter().filter_map(|till| {
         let at = till.sale.merchant;
         let (merchant, id) = (site.merchants.get(at)?, site.numbers.get(at)?);
         let entry = ledger.get(&(merchant.upstream.clone(), till.sale.number.clone()))?;
         let record = records.get(&(*id, till.sale.number.clone()))?;
-        Some(entry.first_pay_at_ms - record.accepted_at.0)
+        Some((record.accepted_at.0, entry.first_pay_at_ms - record.accepted_at.0))
     });
-    let sent_after_ms = sent_after_ms.collect();
-    Ok(Day { verdict, sent_after_ms, told })
+    let sent = sent.collect();
+    Ok(Day { verdict, sent, told })
 }
