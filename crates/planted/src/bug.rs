@@ -44,7 +44,7 @@ bugs! {
     /// the signature of an answer is not looked at
     SignatureNotChecked = "signature-not-checked", breaks "INV-25", "INV-10";
     /// a pay request without an answer is told as failed
-    TimeoutAsFailed = "submit-timeout-as-failed", breaks "INV-06", "INV-10", "INV-28";
+    TimeoutAsFailed = "submit-timeout-as-failed", breaks "INV-06", "INV-10", "INV-28", "INV-11";
     /// a refusal without a signature is believed
     UnsignedBelieved = "unsigned-refusal-believed", breaks "INV-06", "INV-10", "INV-25";
     /// SYSTEMERROR to a pay request is taken for a refusal
@@ -67,9 +67,9 @@ bugs! {
     /// money that is found after the end is left with the wallet
     LateSuccessDropped = "late-success-dropped", breaks "INV-06";
     /// a number that the wallet says is paid is reversed
-    OrderPaidReversed = "orderpaid-reversed", breaks "INV-07", "INV-12";
+    OrderPaidReversed = "orderpaid-reversed", breaks "UB-09";
     /// whatever lies under a number that is taken counts as ours
-    ForeignMoneyTaken = "foreign-payment-taken", breaks "INV-04", "INV-12";
+    ForeignMoneyTaken = "foreign-payment-taken", breaks "INV-04", "UB-09";
     /// each word that the customer is asked begins the waiting anew
     PollsForEver = "poll-loop-never-ends", breaks "INV-12", "INV-18";
     /// nobody asks a last time before the order is reversed
@@ -80,7 +80,7 @@ bugs! {
     /// a reversal that was decided never leaves
     ReversalNeverSent = "reversal-never-sent", breaks "INV-09", "INV-12", "INV-18";
     /// the reversal's own SUCCESS counts as proof
-    ReversalOwnProof = "reversal-success-as-proof", breaks "INV-09", "INV-06";
+    ReversalOwnProof = "reversal-success-as-proof", breaks "INV-09", "INV-06", "INV-11";
     /// recall=Y is read as done
     RecallIgnored = "recall-ignored", breaks "INV-09", "INV-06";
     /// a reversal of an order that is not there yet counts as proof
@@ -101,7 +101,7 @@ bugs! {
     /// the pay request leaves before the order is durable
     PaidBeforeDurable = "pay-before-durable", breaks "INV-14";
     /// the reversal leaves before its decision is durable
-    ReversedBeforeDurable = "reversal-before-durable", breaks "INV-07", "INV-14";
+    ReversedBeforeDurable = "reversal-before-durable", breaks "INV-07", "INV-14", "INV-05";
     /// after a restart the pay request is sent again
     PayResent = "pay-sent-again-at-restart", breaks "INV-01", "INV-02";
     /// after a restart no order has a deadline any more
@@ -131,7 +131,7 @@ bugs! {
     // What tills are told.
 
     /// an open payment is told as failed
-    OpenAsFailed = "open-told-as-failed", breaks "INV-16", "INV-10", "INV-13";
+    OpenAsFailed = "open-told-as-failed", breaks "INV-16", "INV-10", "INV-13", "INV-06";
     /// the till's reversal is told as done while it goes on
     ReversalToldDone = "reversal-told-done-early", breaks "INV-16", "INV-09", "INV-06";
     /// a repeat with other content is answered as the same
@@ -145,6 +145,8 @@ bugs! {
     SynchronousOff = "synchronous-off", breaks "INV-13", "INV-14";
     /// commits are synced at the next checkpoint only (synchronous=NORMAL)
     SynchronousNormal = "synchronous-normal", breaks "INV-13", "INV-14";
+    /// a batch is acknowledged before it is committed
+    AcknowledgedEarly = "acknowledged-before-commit", breaks "INV-13", "INV-14";
     /// a writer that another has replaced goes on writing
     FenceIgnored = "fence-ignored", breaks "INV-17";
     /// the checksum of a row is not looked at

@@ -12,6 +12,9 @@ mod bug;
 #[cfg(feature = "bugs")]
 pub use bug::{Bug, Planted, is_planted, plant};
 
+/// Whether the bugs are compiled in: never in a release build of the product, which does not compile then.
+pub const COMPILED_IN: bool = cfg!(feature = "bugs");
+
 /// Whether this bug is planted.
 #[cfg(feature = "bugs")]
 #[macro_export]

@@ -105,7 +105,7 @@ impl Payment {
                 self.stage = Stage::Confirming { row, until, asked: self.queries };
             }
             PayFact::NumberTaken { .. } if planted!(OrderPaidReversed) => {
-                self.reverse(Cause::Deadline, now, policy, effects);
+                self.reverse(Cause::Row(row), now, policy, effects);
             }
             PayFact::NumberTaken { .. } => self.stage = Stage::Contested { row, unpaid: 0 },
             PayFact::RefusedOutright(refusal) => {
