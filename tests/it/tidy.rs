@@ -24,9 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store", "handover"]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
     ("checker", &["covers", "protocol", "signer", "state-machine", "store", "simulator", "till"]),
+    ("mutants", &["planted", "protocol", "state-machine", "store", "simulator", "model"]),
     (
         "hufu",
         &[
+            "planted",
             "protocol",
             "signer",
             "timer-wheel",
@@ -194,6 +196,37 @@ fn pure_crates_take_nothing_that_does_io() {
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             for word in IMPURE_WORDS {
                 assert!(!code.contains(word), "{} must not name {word}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn no_planted_bug_is_in_the_product() {
+    // Who compiles them in: the runner's manifest, and no other.
+    for (name, _) in MAY_USE.iter().filter(|(name, _)| *name != "mutants") {
+        for table in ["dependencies", "dev-dependencies"] {
+            let asks = manifest(name).get(table).and_then(|table| table.get("planted")?.get("features").cloned());
+            assert_eq!(asks, None, "{name}, {table}: only mutants asks planted for features");
+        }
+    }
+    // What cargo makes of the manifests.
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal,build,features", "--package", "hufu"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    assert!(tree.contains("planted v"), "the product knows the word: {tree}");
+    assert!(!tree.contains("planted feature \"bugs\""), "the product carries the bugs");
+    // Who plants them.
+    for (name, _) in MAY_USE.iter().filter(|(name, _)| !["mutants", "planted"].contains(name)) {
+        let mut files = Vec::new();
+        sources(&root().join("crates").join(name).join("src"), &mut files);
+        for file in files {
+            let text = fs::read_to_string(&file).expect("a source can be read");
+            for word in ["planted::plant(", "planted::{", "planted::Bug"] {
+                assert!(!text.contains(word), "{} must not plant a bug", file.display());
             }
         }
     }

@@ -37,6 +37,12 @@ use tokio::runtime::Runtime;
 
 use crate::exit::{EXIT_CODES, Failure, Outcome};
 
+// Built along with the runner of the planted bugs, the product would carry them, though nothing could plant one.
+const _: () = assert!(
+    cfg!(debug_assertions) || !planted::COMPILED_IN,
+    "a release of hufu is built by itself: cargo build --release -p hufu"
+);
+
 /// Acquirer switch for payment-code payments: every payment ends paid, or not paid and no money kept.
 #[derive(Debug, Parser)]
 #[command(name = "hufu", version, max_term_width = 100, after_help = EXIT_CODES)]
