@@ -68,7 +68,7 @@ pub(crate) fn markdown(run: &Run) -> String {
         let Line { bug, what, by, rule, ms } = line;
         let _ = writeln!(text, "| `{bug}` | {what} | {by} | {rule} | {ms} |");
     }
-    format!("{text}\n{}", sum(run))
+    format!("{text}\n{}{}", unspoiled(run), sum(run))
 }
 
 /// One object a bug, for `tests/data`.
