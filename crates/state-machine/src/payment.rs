@@ -75,7 +75,13 @@ enum Stage {
         asked: u32,
     },
     /// Refused because of the number (A12, A13): never reversed.
-    Contested { row: Row, unpaid: u8 },
+    Contested {
+        row: Row,
+        /// Answers in a row that show no money, to queries asked since.
+        unpaid: u8,
+        /// Queries asked before the refusal came: they may have been answered before the payment came.
+        asked: u32,
+    },
     /// A query said REFUND: the refunds are added up (B9).
     Weighing {
         paid: Box<Paid>,

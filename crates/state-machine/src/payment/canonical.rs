@@ -32,7 +32,8 @@ impl Payment {
                 (present.until(self.deadline), present.to(self.left_at, u64::MAX)).hash(into);
                 return;
             }
-            Stage::Contested { row, unpaid } => {
+            Stage::Contested { row, unpaid, asked } => {
+                (self.queries > *asked).hash(into);
                 (row, unpaid.min(&2), present.until(self.ask_from), present.until(self.deadline)).hash(into);
             }
             Stage::Weighing { at, rounds, none, .. } => {

@@ -107,7 +107,9 @@ impl Payment {
             PayFact::NumberTaken { .. } if planted!(OrderPaidReversed) => {
                 self.reverse(Cause::Row(row), now, policy, effects);
             }
-            PayFact::NumberTaken { .. } => self.stage = Stage::Contested { row, unpaid: 0 },
+            PayFact::NumberTaken { .. } => {
+                self.stage = Stage::Contested { row, unpaid: 0, asked: self.queries };
+            }
             PayFact::RefusedOutright(refusal) => {
                 self.record.refusal = Some(Box::new(refusal));
                 if row == Row::A15 {

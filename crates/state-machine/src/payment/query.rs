@@ -30,8 +30,8 @@ impl Payment {
             Stage::Confirming { row: refused, asked, .. } => {
                 self.on_confirmed(refused, self.queries > asked, row, fact, now, policy, effects);
             }
-            Stage::Contested { row: refused, unpaid } => {
-                self.on_contested(refused, unpaid, fact, now, policy, effects);
+            Stage::Contested { row: refused, unpaid, asked } => {
+                self.on_contested(refused, unpaid, asked, fact, now, policy, effects);
             }
             Stage::Held { rounds, unpaid, .. } => self.on_held(rounds, unpaid, fact, now, policy, effects),
             Stage::Reversing(_) => self.on_query_reversing(&fact, now, policy, effects),
@@ -144,11 +144,13 @@ impl Payment {
         }
     }
 
-    /// A12, A13.
+    /// A12, A13: any answer may show money, but only one to a query that was asked after the refusal shows none.
+    #[expect(clippy::too_many_arguments, reason = "what has been asked so far comes with the answer")]
     fn on_contested(
         &mut self,
         row: Row,
         unpaid: u8,
+        asked: u32,
         fact: QueryFact,
         now: Now,
         policy: &Policy,
@@ -166,13 +168,13 @@ impl Payment {
             | QueryFact::Unpaid
             | QueryFact::PayError
             | QueryFact::Closed
-            | QueryFact::Revoked => unpaid.saturating_add(1),
+            | QueryFact::Revoked => unpaid.saturating_add(u8::from(self.queries > asked)),
             QueryFact::InProgress | QueryFact::UnknownState | QueryFact::Unclear => 0,
         };
         if unpaid >= 2 && late {
             return self.fail(Cause::Row(row), now, effects);
         }
-        self.stage = Stage::Contested { row, unpaid };
+        self.stage = Stage::Contested { row, unpaid, asked };
         if now.tick >= self.deadline {
             self.hold(Held::NumberTaken, now, policy, effects);
         }

@@ -77,7 +77,9 @@ impl Payment {
         let is_held = record.held.is_some();
         match record.state {
             State::Accepted | State::Pending if is_held => held,
-            State::Accepted | State::Pending if contested => Stage::Contested { row: Row::A13, unpaid: 0 },
+            State::Accepted | State::Pending if contested => {
+                Stage::Contested { row: Row::A13, unpaid: 0, asked: 0 }
+            }
             State::Accepted | State::Pending => Stage::Waiting { suspect: false, absent: 0 },
             State::Reversing | State::Reversed | State::Failed | State::Paid if record.repair => {
                 let failed = record.held == Some(Held::RefundFailed);

@@ -101,6 +101,13 @@ pub(super) const LINES: &[Line] = &[
          pay=OUT_TRADE_NO_USED",
     ),
     (
+        // The first question was answered before the payment came: it shows nothing.
+        "A12 after a question",
+        "pay left q*:unpaid +14s q*: +1s a:A12 q:notfound +1s q:notfound +1s q:paid",
+        "ACCEPTED SEND query@15000 ACCEPTED/contested !number_taken query@16000 query@17000 \
+         PAID(B4)/contested pay=SUCCESS",
+    ),
+    (
         "A12 not ours",
         "pay a:A12 +5s q:paid:old +60s q:notfound +120s q:notfound",
         "ACCEPTED SEND ACCEPTED/contested !number_taken query@5000 ACCEPTED/contested/number_taken \
