@@ -13,8 +13,10 @@
 //! runs is mistaken for one.
 //!
 //! *Assumed*, since the documents do: a pay request arrives within a minute after its connection was closed, or
-//! never (C9); so long may a query miss what is there, but 15 s where the wallet said that the number is taken
-//! (A13); an equal pay request changes nothing at the wallet; a process that lost the store sends nothing new (the
+//! never (C9); so long may queries miss what is there, but only once where the wallet said that the number
+//! is taken (A13); an equal pay request changes nothing at the wallet; a wallet that says
+//! PAYERROR of money that it took does not refuse the reversal for its age too (C6 would leave that to the
+//! operator); a process that lost the store sends nothing new (the
 //! operating system's lock goes with the process), but it may still offer the batch that it had, and tell what was
 //! durable before. Budgets are wide and breakers open: the planner is simulated elsewhere.
 //!
@@ -30,9 +32,11 @@
 
 pub mod bounds;
 pub mod check;
+mod disk;
 mod facts;
 pub mod judge;
 mod machine;
+mod process;
 pub mod profile;
 pub mod spoil;
 mod step;

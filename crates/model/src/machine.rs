@@ -264,7 +264,7 @@ impl Machine {
                 }
             }
             Some(call) => {
-                let in_fog = side.in_fog(world.now, self.policy());
+                let in_fog = side.in_fog(world.now);
                 let (honest, faults) = side.wallet.words(call.kind, in_fog);
                 let faults = faults.into_iter().filter(|_| left.faults > 0);
                 steps.extend(honest.into_iter().chain(faults).map(|word| Step::CallArrives(order, word)));
@@ -286,9 +286,9 @@ impl Machine {
         if world.live.batch.is_some() && world.left.stalls == 0 || !world.waits_for_time() {
             return None;
         }
-        let wakes = world.processes().filter_map(|process| {
-            process.batch.is_none().then(|| process.shard.as_ref()?.next_wake()).flatten()
-        });
+        let stale = world.stale.as_deref().filter(|stale| stale.batch.is_none());
+        let wakes = std::iter::once(&world.live).chain(stale);
+        let wakes = wakes.filter_map(|process| process.shard.as_ref()?.next_wake());
         let ends = world.live.lines.iter().flat_map(Line::ends);
         let to = wakes.chain(ends).min()?;
         let lost = world.live.lines.iter().flat_map(Line::ends).filter(|end| *end <= to).count();
@@ -389,12 +389,10 @@ impl World {
 }
 
 impl Side {
-    /// Whether not-found may be said of what is there. Where the wallet has said that the number is taken, it is
-    /// taken at its word after T0+15 s: no more than that is promised (A13).
-    pub(crate) fn in_fog(&self, now: Tick, policy: &Policy) -> bool {
-        let guard = self.page.left_at.map(|left| left.saturating_add(policy.reversal_guard_ms));
-        let taken = self.wallet.said_taken && guard.is_none_or(|guard| now >= guard);
-        self.fog.is_some_and(|until| now < until) && !taken
+    /// Whether not-found may be said of what is there. Where the wallet has said that the number is taken, it may
+    /// be said once: twice decides (A13).
+    pub(crate) fn in_fog(&self, now: Tick) -> bool {
+        self.fog.is_some_and(|until| now < until) && !(self.wallet.said_taken && self.wallet.missed)
     }
 }
 

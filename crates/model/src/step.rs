@@ -1,48 +1,34 @@
 //! What each step does.
 
-use std::cell::RefCell;
-use std::sync::Arc;
-
 use protocol::fact::{PayFact, Row};
 use state_machine::key::Now;
-use state_machine::record::State;
-use state_machine::shard::{
-    Action, Batch, Call, Input, Kept, OrderRef, Outcome, PayRequest, ReverseRequest, Shard, Ticket, Wait,
-};
-use state_machine::{Record, till};
-use store::{CommitError, Recovered, Store as _};
-use timer_wheel::{Tick, Wheel};
+use state_machine::shard::{Input, OrderRef, PayRequest, ReverseRequest, Ticket, Wait};
+use timer_wheel::Tick;
 
 use crate::facts;
 use crate::judge::{Breach, Broken, Rule, View};
 use crate::machine::{Machine, PROVIDER, Step, is_reversal};
 use crate::spoil::Spoil;
 use crate::wallet::{Order, PayWord, Word};
-use crate::world::{Again, CallLine, Handed, Line, Loose, PayLine, Process, Side, World};
+use crate::world::{Again, CallLine, Line, Loose, PayLine, Process, Side, World};
 
 /// A pay request that is not answered is given up after this, milliseconds.
 const PAY_TIMEOUT_MS: u64 = 10_000;
-/// Any other call.
-const CALL_TIMEOUT_MS: u64 = 3_000;
-
-thread_local! {
-    /// The one wheel of a thread: shards are thawed one after another.
-    static WHEEL: RefCell<Option<Wheel<OrderRef>>> = const { RefCell::new(None) };
-}
 
 /// What happened, in words, for people.
 pub(crate) type Notes<'a> = Option<&'a mut Vec<String>>;
 
 /// A step under way.
-struct Stepping<'a, 'n> {
-    machine: &'a Machine,
-    world: World,
-    broken: Broken,
+pub(crate) struct Stepping<'a, 'n> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) world: World,
+    pub(crate) broken: Broken,
     notes: Notes<'n>,
 }
 
+/// Which process.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
+pub(crate) enum Who {
     Live,
     Stale,
 }
@@ -72,33 +58,33 @@ impl Machine {
 }
 
 impl Stepping<'_, '_> {
-    fn note(&mut self, words: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, words: impl FnOnce() -> String) {
         if let Some(notes) = &mut self.notes {
             notes.push(words());
         }
     }
 
-    fn side(&mut self, order: u8) -> &mut Side {
+    pub(crate) fn side(&mut self, order: u8) -> &mut Side {
         self.side_at(usize::from(order))
     }
 
-    fn side_at(&mut self, number: usize) -> &mut Side {
+    pub(crate) fn side_at(&mut self, number: usize) -> &mut Side {
         #[expect(clippy::indexing_slicing, reason = "orders are numbered below the bound")]
         &mut self.world.sides[number]
     }
 
-    fn process(&mut self, who: Who) -> Option<&mut Process> {
+    pub(crate) fn process(&mut self, who: Who) -> Option<&mut Process> {
         match who {
             Who::Live => Some(&mut self.world.live),
             Who::Stale => self.world.stale.as_deref_mut(),
         }
     }
 
-    fn line(&mut self, who: Who, number: usize) -> Option<&mut Line> {
+    pub(crate) fn line(&mut self, who: Who, number: usize) -> Option<&mut Line> {
         self.process(who)?.lines.get_mut(number)
     }
 
-    fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         self.machine.now(&self.world)
     }
 
@@ -251,7 +237,7 @@ impl Stepping<'_, '_> {
     }
 
     /// The pay request's connection closes, with an answer or without.
-    fn pay_given_up(
+    pub(crate) fn pay_given_up(
         &mut self,
         who: Who,
         order: u8,
@@ -271,7 +257,7 @@ impl Stepping<'_, '_> {
     }
 
     /// From here a pay request that is still on its way has a minute to arrive.
-    fn connection_closes(&mut self, order: u8, on_its_way: bool) {
+    pub(crate) fn connection_closes(&mut self, order: u8, on_its_way: bool) {
         let until = self.world.now.saturating_add(self.machine.policy().absent_grace_ms);
         let late = self.world.left.late > 0;
         let side = self.side(order);
@@ -286,9 +272,9 @@ impl Stepping<'_, '_> {
         let Some(kind) = self.line(Who::Live, number).and_then(|line| line.call).map(|call| call.kind) else {
             return;
         };
-        let (now, machine) = (self.world.now, self.machine);
+        let now = self.world.now;
         let side = self.side(order);
-        let in_fog = side.in_fog(now, machine.policy());
+        let in_fog = side.in_fog(now);
         let is_fault = !side.wallet.words(kind, in_fog).0.contains(&word);
         side.wallet.arrives(kind, word);
         self.world.left.faults -= u8::from(is_fault);
@@ -306,7 +292,7 @@ impl Stepping<'_, '_> {
         self.feed(who, vec![input]);
     }
 
-    fn reply(&mut self, who: Who, order: u8, call: CallLine) -> Input {
+    pub(crate) fn reply(&mut self, who: Who, order: u8, call: CallLine) -> Input {
         let spoil = self.machine.spoil;
         let accepted_s = self.side(order).asked_s.unwrap_or_default();
         let mut word = call.word;
@@ -323,342 +309,6 @@ impl Stepping<'_, '_> {
             }
         }
         facts::reply(call.kind, word, call.order, call.call, accepted_s, spoil)
-    }
-
-    // The process.
-
-    /// Feeds `inputs` to a shard and carries out what follows.
-    fn feed(&mut self, who: Who, inputs: Vec<Input>) {
-        self.step_shard(who, |shard, now| Ok(shard.step(inputs, now)));
-    }
-
-    /// Thaws a shard, lets it act, and carries out what follows.
-    fn step_shard(&mut self, who: Who, act: impl FnOnce(&mut Shard, Now) -> Result<Option<Batch>, ()>) {
-        let now = self.now();
-        let config = self.machine.config_of(self.world.boot);
-        let Some(process) = self.process(who) else { return };
-        let Some(frozen) = process.shard.take() else { return };
-        let wheel = WHEEL.take().unwrap_or_else(|| Wheel::new(now.tick));
-        let mut shard = frozen.thaw(Kept { config, wheel }, now.tick);
-        let acted = act(&mut shard, now);
-        self.settle(who, shard, acted);
-    }
-
-    /// Takes what a shard wants done, freezes it, and does it.
-    fn settle(&mut self, who: Who, mut shard: Shard, acted: Result<Option<Batch>, ()>) {
-        let actions: Vec<Action> = std::iter::from_fn(|| shard.poll_action()).collect();
-        let wakes = shard.next_wake();
-        let (frozen, kept) = shard.freeze();
-        WHEEL.set(Some(kept.wheel));
-        if wakes.is_some_and(|wake| wake <= self.world.now) {
-            self.broken.push((Rule::Convergence, "the shard wants to be woken at once, for ever"));
-        }
-        let Some(process) = self.process(who) else { return };
-        process.shard = Some(frozen);
-        let Ok(batch) = acted else {
-            // Fenced: the process ends, and another carries on.
-            if who == Who::Stale {
-                self.world.stale = None;
-            } else {
-                self.broken.push((Rule::OneActor, "the one process there is was fenced"));
-            }
-            return;
-        };
-        if let Some(Batch { id, records }) = batch {
-            process.batch = Some(Handed { id, records, outcomes: None });
-            self.handed_over(who);
-        }
-        for action in actions {
-            self.carry_out(who, action);
-        }
-    }
-
-    /// A spoiled driver does not wait for the store.
-    fn handed_over(&mut self, who: Who) {
-        if self.machine.spoil != Spoil::ReverseBeforeDurable {
-            return;
-        }
-        let records =
-            self.process(who).and_then(|process| process.batch.as_ref()).map(|batch| batch.records.clone());
-        for record in records.into_iter().flatten().filter(|record| record.state == State::Reversing) {
-            self.reversal_leaves(&record);
-        }
-    }
-
-    fn carry_out(&mut self, who: Who, action: Action) {
-        match action {
-            Action::SendPay { order, record, leave_by, .. } => {
-                let number = self.machine.number_of(&record);
-                if who == Who::Stale {
-                    return; // What was not sent before the store was lost is not sent.
-                }
-                self.note(|| format!("the pay request of {} may leave", name(number)));
-                let mut broken = std::mem::take(&mut self.broken);
-                self.side_at(number).page.pay_released(&record, &mut broken);
-                self.broken = broken;
-                if let Some(line) = self.line(who, number) {
-                    line.pay = PayLine::Ready { order, by: leave_by };
-                }
-            }
-            Action::Call { order, call, kind, record, .. } => {
-                let number = self.machine.number_of(&record);
-                if who == Who::Stale {
-                    return;
-                }
-                self.note(|| format!("{} of {} leaves", call_name(kind), name(number)));
-                let never = is_reversal(kind) && self.machine.spoil == Spoil::ReversalNeverSent;
-                if is_reversal(kind) && !never {
-                    self.judge_reversal(&record);
-                }
-                let mut broken = std::mem::take(&mut self.broken);
-                self.side_at(number).page.call_left(&record, &mut broken);
-                self.broken = broken;
-                let ends = self.world.now.saturating_add(CALL_TIMEOUT_MS);
-                let word = never.then_some(Word::Done);
-                if let Some(line) = self.line(who, number) {
-                    line.call = Some(CallLine { order, call, kind, ends, word });
-                }
-            }
-            // What a process tells that lost the store was durable before: a message that comes late, and that
-            // nobody can take back.
-            Action::Answer { record, .. } if who == Who::Stale => {
-                let number = self.machine.number_of(&record);
-                let mut broken = std::mem::take(&mut self.broken);
-                self.side_at(number).page.told_from(&record, &mut broken);
-                self.broken = broken;
-            }
-            Action::Answer { ticket, record, said } => self.answer(ticket, &record, said),
-            Action::Publish { record, .. } => {
-                let number = self.machine.number_of(&record);
-                self.note(|| format!("{} shows {}", name(number), describe(&record)));
-                let mut broken = std::mem::take(&mut self.broken);
-                self.side_at(number).page.told_from(&record, &mut broken);
-                self.broken = broken;
-                if self.machine.spoil == Spoil::ReversePaid && record.state == State::Paid {
-                    self.reversal_leaves(&record);
-                }
-            }
-            Action::Refuse { ticket, .. } if who == Who::Live => self.heard(ticket),
-            Action::Refuse { .. }
-            | Action::Discard { .. }
-            | Action::NotHere { .. }
-            | Action::Retire { .. }
-            | Action::Settled { .. } => {}
-            Action::Alarm { alarm, .. } => self.note(|| format!("alarm: {}", alarm.as_str())),
-        }
-    }
-
-    fn heard(&mut self, ticket: Ticket) {
-        let number = usize::from(ticket.0 & 1 == 1);
-        let bit = 1_u32.checked_shl(u32::try_from(ticket.0 >> 2).unwrap_or(32)).unwrap_or(0);
-        self.side_at(number).waiting &= !bit;
-    }
-
-    fn answer(&mut self, ticket: Ticket, record: &Record, said: state_machine::shard::Said) {
-        self.heard(ticket);
-        let number = self.machine.number_of(record);
-        let mut broken = std::mem::take(&mut self.broken);
-        let spoilt = self.machine.spoil == Spoil::ToldOtherwise && record.state == State::Paid;
-        let side = self.side_at(number);
-        side.page.told_from(record, &mut broken);
-        let told = if ticket.0 & 2 == 2 {
-            let answer = till::reverse(record, said);
-            if answer == till::ReverseAnswer::Done {
-                side.page.told_reversed(&side.wallet, &mut broken);
-            }
-            format!("{answer:?}")
-        } else {
-            match till::pay(record, said) {
-                till::PayAnswer::Paid(_) => {
-                    side.page.told_paid(&side.wallet, &mut broken);
-                    "SUCCESS".to_owned()
-                }
-                till::PayAnswer::Fail(fail) => {
-                    let is_open = matches!(fail.code, "USERPAYING");
-                    let is_paid = matches!(fail.code, "ORDERPAID") && !spoilt;
-                    if !is_open && !is_paid {
-                        side.page.told_failed(&mut broken);
-                    }
-                    fail.code.to_owned()
-                }
-            }
-        };
-        self.broken = broken;
-        self.note(|| format!("the till of {} hears {told}", name(number)));
-    }
-
-    /// A reversal that a spoiled driver sends.
-    fn reversal_leaves(&mut self, record: &Record) {
-        self.judge_reversal(record);
-        let mut broken = std::mem::take(&mut self.broken);
-        let number = self.machine.number_of(record);
-        self.side_at(number).page.call_left(record, &mut broken);
-        self.side_at(number).wallet.arrives(Call::Reverse, Word::Done);
-        self.broken = broken;
-    }
-
-    fn judge_reversal(&mut self, record: &Record) {
-        let number = self.machine.number_of(record);
-        let view = view(self.machine, &self.world, number);
-        if let Some(side) = self.world.sides.get(number) {
-            side.page.reversal_left(view, &mut self.broken);
-        }
-    }
-
-    // The store.
-
-    fn commit(&mut self) {
-        let Some(mut batch) = self.world.live.batch.take() else { return };
-        batch.outcomes = Some(self.write(&batch.records));
-        self.world.live.batch = Some(batch);
-    }
-
-    /// The production store's conditions decide; what it applies is durable at once.
-    fn write(&mut self, records: &[Arc<Record>]) -> Vec<Outcome> {
-        let mut outcomes = self.world.store.commit(records).unwrap_or_default();
-        if self.machine.spoil != Spoil::SyncOff {
-            self.world.store.sync();
-        }
-        for (record, outcome) in records.iter().zip(&mut outcomes) {
-            if self.machine.spoil == Spoil::NoCondition {
-                *outcome = Outcome::Applied;
-            }
-            if *outcome == Outcome::Applied {
-                self.acknowledged(record);
-            }
-        }
-        if outcomes.len() != records.len() {
-            self.broken.push((Rule::OneActor, "the newest writer was refused"));
-        }
-        outcomes
-    }
-
-    fn acknowledged(&mut self, record: &Arc<Record>) {
-        let number = self.machine.number_of(record);
-        self.note(|| format!("durable: {} {}, version {}", name(number), describe(record), record.version));
-        let mut page = std::mem::take(&mut self.side_at(number).page);
-        page.acknowledged(record, view(self.machine, &self.world, number), &mut self.broken);
-        self.side_at(number).page = page;
-    }
-
-    fn acknowledge(&mut self, who: Who) {
-        let Some(batch) = self.process(who).and_then(|process| process.batch.take()) else { return };
-        let Handed { id, records, outcomes } = batch;
-        // Without outcomes only where the driver is spoiled.
-        let outcomes = outcomes.unwrap_or_else(|| vec![Outcome::Applied; records.len()]);
-        self.step_shard(who, |shard, now| {
-            shard.committed(id, outcomes, now).map_err(|_| ())?;
-            let next = shard.poll_batch();
-            Ok(next.or(shard.step([], now)))
-        });
-    }
-
-    /// The process that lost the store offers its batch: the fence refuses it, and it ends.
-    fn stale_commit(&mut self) {
-        let Some(batch) = self.world.stale.as_mut().and_then(|stale| stale.batch.take()) else { return };
-        let mut handle = self.world.store.clone();
-        if self.machine.spoil != Spoil::NoFence {
-            handle.usurp();
-        }
-        match handle.commit(&batch.records) {
-            Err(CommitError::Fenced { .. }) => self.world.stale = None,
-            Err(CommitError::Busy(_) | CommitError::Fatal(_)) => {}
-            Ok(outcomes) => {
-                handle.sync();
-                self.world.store = handle;
-                for (record, outcome) in batch.records.iter().zip(&outcomes) {
-                    if *outcome == Outcome::Applied {
-                        self.broken.push((Rule::OneActor, "a process that lost the store wrote to it"));
-                        self.acknowledged(record);
-                    }
-                }
-                let outcomes = Some(outcomes);
-                if let Some(stale) = &mut self.world.stale {
-                    stale.batch = Some(Handed { outcomes, ..batch });
-                }
-            }
-        }
-    }
-
-    // Ends and beginnings.
-
-    fn crash(&mut self, kept: bool, boot: bool) {
-        if boot {
-            self.world.left.reboots -= 1;
-            self.world.boot = self.world.boot.saturating_add(1);
-        } else {
-            self.world.left.crashes -= 1;
-        }
-        if kept && let Some(batch) = self.world.live.batch.take() {
-            // It reaches the disk, and its acknowledgement dies with the process.
-            let _ = self.write(&batch.records);
-        }
-        self.world.store.crash(0);
-        self.connections_die();
-        self.begin_anew();
-    }
-
-    fn take_over(&mut self) {
-        self.world.left.takeovers -= 1;
-        self.world.store.crash(0);
-        let lines = self.world.live.lines.clone();
-        self.connections_die();
-        let mut stale = self.world.live.clone();
-        stale.lines = lines.map(|line| Line {
-            pay: match line.pay {
-                PayLine::Out { word: Some(_), .. } => line.pay,
-                PayLine::Idle | PayLine::Ready { .. } | PayLine::Out { .. } => PayLine::Idle,
-            },
-            call: line.call.filter(|call| call.word.is_some()),
-            ..Line::default()
-        });
-        self.world.stale = Some(Box::new(stale));
-        self.begin_anew();
-    }
-
-    /// With the process its connections close, and its tills hear nothing more.
-    fn connections_die(&mut self) {
-        for order in 0..self.machine.bounds().orders {
-            let Some(line) = self.line(Who::Live, usize::from(order)) else { continue };
-            let on_its_way = matches!(line.pay, PayLine::Out { word: None, .. });
-            *line = Line::default();
-            self.connection_closes(order, on_its_way);
-            self.side(order).waiting = 0;
-        }
-    }
-
-    /// A process opens the store and takes up what is open.
-    fn begin_anew(&mut self) {
-        let now = self.now();
-        let mut shard = Shard::new(self.machine.config_of(self.world.boot), now.tick);
-        let mut open = Vec::new();
-        let listed = self.world.store.open_orders(&mut |found| {
-            if let Recovered::Open(record) = found {
-                open.push(*record);
-            }
-        });
-        assert!(listed.is_ok(), "the model's store can be read");
-        for number in 0..self.machine.orders() {
-            let key = self.machine.key(number);
-            let found = self.world.store.durable().find(|record| record.key == *key).cloned();
-            let mut broken = std::mem::take(&mut self.broken);
-            self.side_at(number).page.after_crash(found.as_ref(), &mut broken);
-            self.broken = broken;
-        }
-        for record in open {
-            if self.machine.spoil == Spoil::ResendAfterRecovery && record.state == State::Accepted {
-                let number = self.machine.number_of(&record);
-                let side = self.side_at(number);
-                side.page.pay_left(now.tick);
-                side.wallet.pay_anew();
-            }
-            if self.machine.spoil != Spoil::NoRecovery {
-                shard.recover(record, now);
-            }
-        }
-        self.world.live.batch = None;
-        let batch = shard.step([], now);
-        self.settle(Who::Live, shard, Ok(batch));
     }
 
     fn time(&mut self) {
@@ -695,7 +345,8 @@ impl Stepping<'_, '_> {
     }
 }
 
-fn view<'a>(machine: &Machine, world: &'a World, number: usize) -> View<'a> {
+/// What the judge of one payment sees.
+pub(crate) fn view<'a>(machine: &Machine, world: &'a World, number: usize) -> View<'a> {
     #[expect(clippy::indexing_slicing, reason = "orders are numbered below the bound")]
     let side = &world.sides[number];
     let in_hand = world
@@ -715,25 +366,4 @@ fn view<'a>(machine: &Machine, world: &'a World, number: usize) -> View<'a> {
 /// The guard that is judged by: of the clocks that the model was given, whatever a spoiled automaton makes of them.
 fn guard(machine: &Machine) -> u64 {
     if machine.spoil == Spoil::NoGuard { u64::MAX } else { machine.policy().reversal_guard_ms }
-}
-
-/// An order's name.
-pub(crate) fn name(number: usize) -> &'static str {
-    if number == 0 { "payment 1" } else { "payment 2" }
-}
-
-const fn call_name(kind: Call) -> &'static str {
-    match kind {
-        Call::Query => "a query",
-        Call::LastQuery => "the last query",
-        Call::Reverse => "a reversal",
-        Call::RefundQuery => "a refund query",
-        Call::Refund => "the repair refund",
-    }
-}
-
-fn describe(record: &Record) -> String {
-    let cause = record.cause.map_or(String::new(), |cause| format!(" ({})", cause.as_str()));
-    let held = record.held.map_or(String::new(), |held| format!(", held: {}", held.as_str()));
-    format!("{:?}{cause}{held}", record.state)
 }

@@ -117,6 +117,8 @@ pub struct Wallet {
     pub expired: bool,
     /// It has said that the number is taken.
     pub said_taken: bool,
+    /// It has said not-found of what is there since.
+    pub missed: bool,
 }
 
 impl Wallet {
@@ -186,9 +188,11 @@ impl Wallet {
             Call::Reverse => match self.order {
                 Order::Unseen | Order::Refused => (vec![Word::Absent, Word::Done], Vec::new()),
                 Order::Asking => (vec![Word::Done], vec![Word::Dialog]),
-                Order::Paid | Order::PayError | Order::PayErrorTaken => {
+                Order::Paid | Order::PayError => {
                     (vec![Word::Done], vec![Word::CallAgain, Word::ErrorDone, Word::Expired])
                 }
+                // Two lies about the same money are the operator's (C6): one is told at a time.
+                Order::PayErrorTaken => (vec![Word::Done], vec![Word::CallAgain, Word::ErrorDone]),
                 Order::Revoked | Order::Stranger => (vec![Word::Done], Vec::new()),
                 Order::Refunded => (vec![Word::Refused], Vec::new()),
             },
@@ -216,6 +220,7 @@ impl Wallet {
                     self.order = Order::PayError;
                 }
             }
+            (Call::Query | Call::LastQuery, Word::Lag) => self.missed = self.said_taken,
             (Call::Refund, Word::Accepted) => self.order = Order::Refunded,
             _ => {}
         }
