@@ -9,6 +9,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use crate::bounds::{self, Bounds};
 use crate::judge::Rule;
 use crate::machine::{Machine, Step};
+use crate::probes::ALL as PROBES;
 use crate::spoil::Spoil;
 use crate::world::World;
 
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub took_ms: u64,
     /// Whether every state within the bounds was visited.
     pub complete: bool,
+    /// Which probes were reached: ends of payments, and moments that matter.
+    pub reached: Vec<&'static str>,
     /// The first path on which a rule did not hold.
     pub counterexample: Option<Path>,
 }
@@ -71,8 +74,10 @@ impl Model for Machine {
                 vec![$(Property::always(Rule::$rule.as_str(), |_, world: &World| world.holds(Rule::$rule)),)*]
             };
         }
-        always!(OneCharge OnePayRequest SuccessSound SuccessStable FailureTrue DecideOnce NotEarly ReversalFinished
-            NotFoundIsNotFailure Convergence NothingForgotten RecordBeforeAct LegalMoves OneActor StrangersMoney)
+        let mut properties = always!(OneCharge OnePayRequest SuccessSound SuccessStable FailureTrue DecideOnce NotEarly ReversalFinished
+            NotFoundIsNotFailure Convergence NothingForgotten RecordBeforeAct LegalMoves OneActor StrangersMoney);
+        properties.extend(PROBES.iter().map(|probe| Property::sometimes(probe.name, probe.shows)));
+        properties
     }
 }
 
@@ -82,6 +87,13 @@ impl World {
     pub fn holds(&self, rule: Rule) -> bool {
         self.breach().is_none_or(|breach| breach.rules.iter().all(|(broken, _)| *broken != rule))
     }
+}
+
+/// The probes that none of `outcomes` reached: bounds so narrow prove less than they seem to.
+#[must_use]
+pub fn unreached(outcomes: &[&Outcome]) -> Vec<&'static str> {
+    let reached = |name: &str| outcomes.iter().any(|outcome| outcome.reached.contains(&name));
+    PROBES.iter().map(|probe| probe.name).filter(|name| !reached(name)).collect()
 }
 
 /// Explores every interleaving within `bounds`, of the automaton as it is.
@@ -129,8 +141,14 @@ pub fn explore_with(bounds: &Bounds, policy: Policy, spoil: Spoil, walk: Walk, t
 }
 
 fn outcome(machine: &Machine, checker: &impl Checker<Machine>, started: Instant) -> Outcome {
-    let discoveries = checker.discoveries().into_iter().map(|(rule, path)| (path.into_actions(), rule));
-    let shortest = discoveries.min_by_key(|(steps, rule)| (steps.len(), *rule));
+    let (probed, broken): (Vec<_>, Vec<_>) = checker
+        .discoveries()
+        .into_iter()
+        .partition(|(name, _)| PROBES.iter().any(|probe| probe.name == *name));
+    let mut reached: Vec<_> = probed.into_iter().map(|(name, _)| name).collect();
+    reached.sort_unstable();
+    let broken = broken.into_iter().map(|(rule, path)| (path.into_actions(), rule));
+    let shortest = broken.min_by_key(|(steps, rule)| (steps.len(), *rule));
     let counterexample = shortest.map(|(steps, _)| tell(machine, &steps));
     Outcome {
         bounds: *machine.bounds(),
@@ -139,6 +157,7 @@ fn outcome(machine: &Machine, checker: &impl Checker<Machine>, started: Instant)
         depth: checker.max_depth(),
         took_ms: u64::try_from(started.elapsed().max(Duration::from_millis(1)).as_millis())
             .unwrap_or(u64::MAX),
+        reached,
         complete: counterexample.is_none() && checker.is_done(),
         counterexample,
     }

@@ -53,10 +53,12 @@ pub(crate) fn pay(word: Option<PayWord>, accepted_s: i64, spoil: Spoil) -> (Row,
             (Row::A8, PayFact::Unclear)
         }
         Some(PayWord::UnsignedNothing | PayWord::UnsignedPaid) => (Row::A3, PayFact::RefusedUnsigned),
-        Some(PayWord::TakenPaid | PayWord::TakenStranger) if spoil == Spoil::TakenIsReversed => {
+        Some(PayWord::TakenPaid | PayWord::TakenStranger | PayWord::TakenNothing)
+            if spoil == Spoil::TakenIsReversed =>
+        {
             (Row::A8, PayFact::Unclear)
         }
-        Some(PayWord::TakenPaid | PayWord::TakenStranger) => {
+        Some(PayWord::TakenPaid | PayWord::TakenStranger | PayWord::TakenNothing) => {
             (Row::A12, PayFact::NumberTaken { refusal: refusal("ORDERPAID"), ours_possible: true })
         }
     }

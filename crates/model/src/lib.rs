@@ -36,6 +36,7 @@ mod disk;
 mod facts;
 pub mod judge;
 mod machine;
+mod probes;
 mod process;
 pub mod profile;
 pub mod spoil;

@@ -21,13 +21,29 @@ const TWO: Bounds = Bounds { orders: 2, ..Bounds::CALM };
 /// What CI explores: under a minute on two cores.
 pub const CI: &[Configuration] = &[
     of("everything once", Bounds { crashes: 1, losses: 1, faults: 1, late: 1, reversals: 1, ..ONE }),
-    of("two actors", Bounds { takeovers: 1, reversals: 1, ..ONE }),
+    of("a faulty wallet", Bounds { crashes: 1, faults: 3, reversals: 1, ..ONE }),
+    of("reboots and a slow disk", Bounds { reboots: 1, stalls: 1, losses: 1, reversals: 1, ..ONE }),
+    of("late and twice", Bounds { losses: 1, late: 1, duplicates: 1, reversals: 1, repeats: 1, ..ONE }),
+    of("two actors", Bounds { takeovers: 1, losses: 1, reversals: 1, ..ONE }),
     of("two orders, a reversal", Bounds { reversals: 1, ..TWO }),
     of("two orders, a crash", Bounds { crashes: 1, ..TWO }),
+    of("two orders, a fault", Bounds { faults: 1, ..TWO }),
 ];
 
 /// What a long run explores: minutes.
-pub const LONG: &[Configuration] = CI;
+pub const LONG: &[Configuration] = &[
+    of(
+        "everything once",
+        Bounds { crashes: 1, losses: 1, faults: 1, late: 1, duplicates: 1, reversals: 1, repeats: 1, ..ONE },
+    ),
+    of("a faulty wallet", Bounds { crashes: 1, faults: 3, reversals: 1, ..ONE }),
+    of("reboots and a slow disk", Bounds { reboots: 1, stalls: 1, losses: 1, reversals: 1, ..ONE }),
+    of("two actors, a crash", Bounds { takeovers: 1, crashes: 1, reversals: 1, ..ONE }),
+    of("two actors, a fault", Bounds { takeovers: 1, losses: 1, faults: 1, ..ONE }),
+    of("two orders, a crash, a reversal", Bounds { crashes: 1, reversals: 1, ..TWO }),
+    of("two orders, late, a reversal", Bounds { losses: 1, late: 1, reversals: 1, ..TWO }),
+    of("two orders, a fault", Bounds { faults: 1, ..TWO }),
+];
 
 /// What a test explores: a second or two.
 pub const QUICK: &[Configuration] = &[

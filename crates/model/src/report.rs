@@ -3,13 +3,18 @@
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, LineStyle, Table};
 use model::Rule;
-use model::check::Outcome;
+use model::check::{Outcome, unreached};
 use serde_json::json;
 
 fn totals(runs: &[(&str, Outcome)]) -> (usize, usize, u64) {
     runs.iter().fold((0, 0, 0), |(states, generated, took), (_, outcome)| {
         (states + outcome.states, generated + outcome.generated, took + outcome.took_ms)
     })
+}
+
+/// What no run reached.
+pub(crate) fn unreached_of(runs: &[(&str, Outcome)]) -> Vec<&'static str> {
+    unreached(&runs.iter().map(|(_, outcome)| outcome).collect::<Vec<_>>())
 }
 
 /// Milliseconds as seconds, with a tenth.
@@ -50,6 +55,12 @@ pub(crate) fn text(runs: &[(&str, Outcome)]) -> String {
         seconds(took_ms),
         rules.join(" ")
     );
+    let unreached = unreached_of(runs);
+    if unreached.is_empty() {
+        text.push_str("\nEvery end that was to be reached was.");
+    } else {
+        text.push_str(&format!("\nNever reached: {}", unreached.join("; ")));
+    }
     for (name, outcome) in runs {
         if let Some(path) = &outcome.counterexample {
             text = format!(
@@ -79,6 +90,7 @@ pub(crate) fn json(runs: &[(&str, Outcome)]) -> String {
         "generated": generated,
         "took_ms": took_ms,
         "rules": rules,
+        "unreached": unreached_of(runs),
         "complete": runs.iter().all(|(_, outcome)| outcome.complete),
         "configurations": configurations,
     })

@@ -228,7 +228,7 @@ impl Stepping<'_, '_> {
     fn pay_answered(&mut self, who: Who, order: u8, twice: bool) {
         let Some(line) = self.line(who, usize::from(order)) else { return };
         let PayLine::Out { order: place, left_at, word, .. } = std::mem::take(&mut line.pay) else { return };
-        line.heard_taken |= matches!(word, Some(PayWord::TakenPaid | PayWord::TakenStranger));
+        line.heard_taken |= word.is_some_and(PayWord::says_taken);
         let input = self.pay_given_up(who, order, place, Some(left_at), word);
         if twice && let Some(line) = self.line(who, usize::from(order)) {
             line.again = Some(Again { input: input.clone(), pay: word, call: None });

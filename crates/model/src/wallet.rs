@@ -53,13 +53,15 @@ pub enum PayWord {
     TakenPaid,
     /// The number is somebody else's.
     TakenStranger,
+    /// Refused because of the number, and nothing is there.
+    TakenNothing,
 }
 
 impl PayWord {
     /// What costs no fault.
     pub const HONEST: [Self; 3] = [Self::Paid, Self::Asking, Self::Refused];
     /// What costs one.
-    pub const FAULTS: [Self; 7] = [
+    pub const FAULTS: [Self; 8] = [
         Self::ErrorPaid,
         Self::ErrorAsking,
         Self::ErrorNothing,
@@ -67,13 +69,20 @@ impl PayWord {
         Self::UnsignedPaid,
         Self::TakenPaid,
         Self::TakenStranger,
+        Self::TakenNothing,
     ];
+
+    /// Whether it says that the number is taken.
+    #[must_use]
+    pub const fn says_taken(self) -> bool {
+        matches!(self, Self::TakenPaid | Self::TakenStranger | Self::TakenNothing)
+    }
 
     const fn leads_to(self) -> Order {
         match self {
             Self::Paid | Self::ErrorPaid | Self::UnsignedPaid | Self::TakenPaid => Order::Paid,
             Self::Asking | Self::ErrorAsking => Order::Asking,
-            Self::Refused | Self::ErrorNothing | Self::UnsignedNothing => Order::Refused,
+            Self::Refused | Self::ErrorNothing | Self::UnsignedNothing | Self::TakenNothing => Order::Refused,
             Self::TakenStranger => Order::Stranger,
         }
     }
@@ -147,7 +156,7 @@ impl Wallet {
     pub fn pay(&mut self, word: PayWord) {
         if self.order == Order::Unseen {
             self.order = word.leads_to();
-            self.said_taken = matches!(word, PayWord::TakenPaid | PayWord::TakenStranger);
+            self.said_taken = word.says_taken();
             if self.order == Order::Paid {
                 self.take();
             }
