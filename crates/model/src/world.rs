@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use state_machine::Record;
-use state_machine::shard::{BatchId, Call, Frozen, Input, OrderRef, Outcome};
+use state_machine::record::State;
+use state_machine::shard::{BatchId, Call, Frozen, Input, OrderRef, Outcome, canonical_record};
 use store::memory::CrashStore;
 use timer_wheel::Tick;
 
@@ -171,7 +172,7 @@ impl World {
 
     fn hash_order(&self, number: usize, machine: &Machine, into: &mut impl Hasher) {
         let Some(side) = self.sides.get(number) else { return };
-        let until = |tick: Tick| tick.ms_since(self.now);
+        let until = |tick: Tick| if tick == Tick::MAX { u64::MAX } else { tick.ms_since(self.now) };
         (side.wallet, side.loose, side.fog.map(until), side.asked_s.is_some()).hash(into);
         let page = &side.page;
         (page.sends.min(2), page.told_paid, page.told_failed, page.told_reversed, page.ordered).hash(into);
@@ -179,11 +180,10 @@ impl World {
         page.left_at.map(|left| guard_ms.saturating_sub(self.now.ms_since(left))).hash(into);
         match &page.durable {
             Some(record) => {
-                (record.version, record.version.saturating_sub(page.told), record.state).hash(into);
-                if !matches!(record.state, state_machine::record::State::Reversed) {
-                    (record.till_reversal, record.held).hash(into);
-                }
-                if record.is_open() && record.held.is_none() {
+                canonical_record(record, machine.config(), self.now, into);
+                record.version.saturating_sub(page.told).hash(into);
+                // Of a paid order that is reversed the reversal itself tells its age.
+                if record.is_open() && record.held.is_none() && record.state != State::Paid {
                     self.now.ms_since(record.accepted_tick).hash(into);
                 }
             }

@@ -25,12 +25,12 @@ pub(crate) struct Present<'a> {
 impl Present<'_> {
     /// From the present to `tick`; an age counts up to `age_max_ms` only.
     pub(crate) fn to(self, tick: Tick, age_max_ms: u64) -> (u64, u64) {
-        (tick.ms_since(self.now), self.now.ms_since(tick).min(age_max_ms))
+        (self.until(tick), self.now.ms_since(tick).min(age_max_ms))
     }
 
-    /// From the present to `tick`; what is over is over.
+    /// From the present to `tick`; what is over is over, and never is never.
     pub(crate) fn until(self, tick: Tick) -> u64 {
-        tick.ms_since(self.now)
+        if tick == Tick::MAX { u64::MAX } else { tick.ms_since(self.now) }
     }
 
     /// Rounds of a pause that doubles.

@@ -27,7 +27,7 @@ mod requests;
 mod waiters;
 
 #[cfg(feature = "model")]
-pub use frozen::{Frozen, Kept};
+pub use frozen::{Frozen, Kept, canonical_record};
 pub use io::{
     Action, Alarm, Batch, BatchId, Call, Fenced, Input, NotAccepted, OrderRef, Outcome, PayRequest,
     ReverseRequest, Said, Ticket, Wait,

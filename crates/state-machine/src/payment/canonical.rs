@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use super::{Payment, Stage};
 use crate::canonical::{Present, variant};
+use crate::record::State;
 
 impl Payment {
     /// Hashes what can still make a difference.
@@ -12,8 +13,9 @@ impl Payment {
         present.record(&self.record, into);
         variant(&self.stage, into);
         self.closed_at.is_some().hash(into);
-        if matches!(self.stage, Stage::Settled) {
-            return; // Its clocks have stopped; what still comes sets them anew.
+        // Its clocks have stopped; what still comes sets them anew, but for a reversal that the till asks for.
+        if matches!(self.stage, Stage::Settled) && self.record.state != State::Paid {
+            return;
         }
         // How the moment of the last question stands to the moments it is held against.
         let asked = self.asked_at;

@@ -44,6 +44,11 @@ pub struct Frozen {
     draining: bool,
 }
 
+/// Hashes everything of a durable record that can still make a difference, as seen from `now`.
+pub fn canonical_record(record: &Record, config: &Config, now: Tick, into: &mut impl Hasher) {
+    Present { now, policy: &config.policy }.record(record, into);
+}
+
 impl Shard {
     /// Takes the shard apart.
     ///
