@@ -14,8 +14,8 @@ pub(crate) fn run(jobs: usize, folder: &Path) -> bool {
         (Profile::Bytes, 0..12, Setup { bytes: true, ..Setup::new(0, 5_000) }),
         (
             Profile::Sqlite,
-            0..6,
-            Setup { storage: Storage::Sqlite(folder.to_owned()), ..Setup::new(0, 1_500) },
+            0..16,
+            Setup { storage: Storage::Sqlite(folder.to_owned()), intensity: 4, ..Setup::new(0, 1_500) },
         ),
         (Profile::Crowd, 1..2, Setup::crowd(0)),
     ];
