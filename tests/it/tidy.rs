@@ -206,7 +206,8 @@ fn no_planted_bug_is_in_the_product() {
     // Who compiles them in: the runner's manifest, and no other.
     for (name, _) in MAY_USE.iter().filter(|(name, _)| *name != "mutants") {
         for table in ["dependencies", "dev-dependencies"] {
-            let asks = manifest(name).get(table).and_then(|table| table.get("planted")?.get("features").cloned());
+            let asks =
+                manifest(name).get(table).and_then(|table| table.get("planted")?.get("features").cloned());
             assert_eq!(asks, None, "{name}, {table}: only mutants asks planted for features");
         }
     }
