@@ -44,9 +44,7 @@ impl Process {
     ///
     /// When it cannot be started.
     pub fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Self> {
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HUFU_")) {
-            command.env_remove(name);
-        }
+        without_settings(&mut command);
         let errors = OpenOptions::new().create(true).append(true).open(log);
         let errors = errors.with_context(|| log.display().to_string())?;
         let child = command.stdin(Stdio::null()).stderr(errors).spawn();
@@ -137,6 +135,13 @@ impl Drop for Process {
         // Gone already, or gone now.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Takes the settings of this environment away from `command`: the switch runs by its file alone.
+pub(crate) fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HUFU_")) {
+        command.env_remove(name);
     }
 }
 

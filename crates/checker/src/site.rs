@@ -15,7 +15,7 @@ use state_machine::MerchantId;
 use store::SealKey;
 use till::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID, TestMerchant, demo_merchants};
 
-use crate::process::Process;
+use crate::process::{Process, without_settings};
 
 /// Merchants of a campaign.
 const MERCHANTS: u32 = 40;
@@ -224,7 +224,9 @@ impl Site {
     ///
     /// When it fails, with what it says.
     pub fn hufu(&self, args: &[&str]) -> anyhow::Result<String> {
-        let done = Command::new(&self.hufu).args(args).arg("--config").arg(&self.config).output()?;
+        let mut command = Command::new(&self.hufu);
+        without_settings(&mut command);
+        let done = command.args(args).arg("--config").arg(&self.config).output()?;
         if !done.status.success() {
             bail!("hufu {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr));
         }
