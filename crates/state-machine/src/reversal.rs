@@ -55,6 +55,8 @@ enum Turn {
     Refund,
     /// Ask for the repair refund.
     RefundQuery,
+    /// The repair refund will not come: does the order still hold the money?
+    Recheck,
 }
 
 /// The loop's memory. None of it needs to be durable: after a restart it begins again, which only makes the
@@ -147,7 +149,7 @@ impl Reversal {
     pub const fn next(&self) -> (Call, Tick) {
         let call = match self.turn {
             Turn::Reverse => Call::Reverse,
-            Turn::Query => Call::Query,
+            Turn::Query | Turn::Recheck => Call::Query,
             Turn::Weigh | Turn::RefundQuery => Call::RefundQuery,
             Turn::Refund => Call::Refund,
         };
@@ -256,6 +258,12 @@ impl Reversal {
             | QueryFact::InProgress
             | QueryFact::UnknownState => {}
         }
+        // D5, D8, D9: a reversal that arrived late may have been what refused the refund. It did not; the operator's.
+        if self.turn == Turn::Recheck {
+            let at = self.refund_pause(context);
+            self.then(Turn::RefundQuery, at);
+            return Progress::Held(Held::RefundFailed);
+        }
         // A query that was under way before the reversal may prove the end; it does not set the pace.
         if self.turn != Turn::Query {
             return Progress::Going;
@@ -358,7 +366,9 @@ impl Reversal {
     pub fn on_refunds(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
         match self.turn {
             Turn::RefundQuery => self.on_repair_listed(fact, context),
-            Turn::Weigh | Turn::Reverse | Turn::Query | Turn::Refund => self.on_weighed(fact, context),
+            Turn::Weigh | Turn::Reverse | Turn::Query | Turn::Refund | Turn::Recheck => {
+                self.on_weighed(fact, context)
+            }
         }
     }
 
@@ -413,9 +423,8 @@ impl Reversal {
 
     /// D6–D10.
     fn on_repair_listed(&mut self, fact: RefundsFact, context: &Context<'_>) -> Progress {
-        let next = self.refund_pause(context);
         let (ours, returned_fen) = match fact {
-            RefundsFact::Unclear => return self.then(Turn::RefundQuery, next),
+            RefundsFact::Unclear => return self.ask_for_refund(context),
             RefundsFact::None => (None, 0),
             RefundsFact::Listed { ours, returned_fen, .. } => (ours, returned_fen),
         };
@@ -424,19 +433,21 @@ impl Reversal {
         }
         match ours {
             Some(RefundStatus::Success) => Progress::Proven(Row::D7),
-            Some(RefundStatus::Processing) => self.then(Turn::RefundQuery, next),
-            // D8, D9, and D5 once no record is found: an operator's decision.
-            Some(RefundStatus::Closed | RefundStatus::Change) => {
-                self.then(Turn::RefundQuery, next);
-                Progress::Held(Held::RefundFailed)
-            }
-            None if self.refund_refused => {
-                self.then(Turn::RefundQuery, next);
-                Progress::Held(Held::RefundFailed)
-            }
+            Some(RefundStatus::Processing) => self.ask_for_refund(context),
+            // D8, D9, and D5 once no record is found: an operator's decision, if the order holds the money still.
+            Some(RefundStatus::Closed | RefundStatus::Change) => self.then(Turn::Recheck, context.now),
+            None if self.refund_refused => self.then(Turn::Recheck, context.now),
             // D10: the same number and content again, a minute after the last call at the earliest.
-            None => self.then(Turn::Refund, next),
+            None => {
+                let at = self.refund_pause(context);
+                self.then(Turn::Refund, at)
+            }
         }
+    }
+
+    fn ask_for_refund(&mut self, context: &Context<'_>) -> Progress {
+        let at = self.refund_pause(context);
+        self.then(Turn::RefundQuery, at)
     }
 
     /// Takes what became of the pay request while the loop was already running. A request proven unsent

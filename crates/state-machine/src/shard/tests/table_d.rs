@@ -37,22 +37,34 @@ pub(super) const LINES: &[Line] = &[
     ),
     (
         "D5 failed",
-        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:unclear +120s l:none +240s l:none \
-         +480s l:success",
-        "refundquery@80000 refundquery@200000 REVERSING(B7)/refund_failed/repair !refund_failed \
-         refundquery@440000 !reversal_slow refundquery@920000 REVERSED(B7,D7)/repair",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:unclear +120s l:none q:paid +240s l:none \
+         q:paid +480s l:success",
+        "refundquery@80000 refundquery@200000 query@200000 REVERSING(B7)/refund_failed/repair !refund_failed \
+         refundquery@440000 query@440000 !reversal_slow refundquery@920000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        // A copy of the reversal arrived late: it was what refused the refund (world: 100,000 orders of seed 7).
+        "D5 reversed all the same",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:none q:revoked",
+        "refundquery@80000 query@80000 REVERSED(B7,B8)/repair",
+    ),
+    (
+        "D5 reversed, seen late",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:none q:paid +120s l:none q:revoked",
+        "refundquery@80000 query@80000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@200000 \
+         query@200000 REVERSED(B7,B8)/repair",
     ),
     (
         "D8",
-        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:refundclose +60s l:success",
-        "refundquery@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:refundclose q:paid +60s l:success",
+        "refundquery@30000 query@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
          REVERSED(B7,D7)/repair",
     ),
     (
         "D9",
-        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:change +60s l:change +120s",
-        "refundquery@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
-         refundquery@210000",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:change q:paid +60s l:change q:unclear +120s",
+        "refundquery@30000 query@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
+         query@90000 refundquery@210000",
     ),
     (
         "D10",
@@ -72,8 +84,9 @@ pub(super) const LINES: &[Line] = &[
     ),
     (
         "D a restart of a failed one",
-        "pay a:A7 +20s q:payerror r:expired q:paid f:refused +60s l:none mark crash l:none +60s l:success",
-        "CRASH REVERSING(B7)/refund_failed/repair refundquery@80000 refundquery@140000 \
+        "pay a:A7 +20s q:payerror r:expired q:paid f:refused +60s l:none q:paid mark crash l:none q:paid +60s \
+         l:success",
+        "CRASH REVERSING(B7)/refund_failed/repair refundquery@80000 query@80000 refundquery@140000 \
          REVERSED(B7,D7)/repair",
     ),
 ];
