@@ -73,7 +73,7 @@ bugs! {
     /// each word that the customer is asked begins the waiting anew
     PollsForEver = "poll-loop-never-ends", breaks "INV-12", "INV-18";
     /// nobody asks a last time before the order is reversed
-    GapBeforeReversal = "gap-before-reversal", breaks "INV-08";
+    GapBeforeReversal = "gap-before-reversal", breaks "INV-08", "INV-10";
 
     // Reversing.
 
