@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use compact_str::{CompactString, ToCompactString as _, format_compact};
+
 use crate::beijing::Beijing;
 use crate::customer::{
     NUMBER_USED, ORDER_PAID, PayAnswer, Queries, REVERSED, Refusal, ReversalFault, SYSTEM_ERROR,
@@ -83,10 +85,10 @@ impl Wallet {
         let stranger = Rng::keyed(0, &self.order(index).entry.transaction_id).next_u64();
         for (name, value) in &mut answer.fields {
             match name.as_ref() {
-                "out_trade_no" => *value = format!("X{stranger:020}"),
-                "transaction_id" => *value = format!("4299{stranger:024}"),
-                "openid" => *value = openid(&caller.appid, u32::MAX),
-                "time_end" => *value = Beijing::at(self.now_ms).compact(),
+                "out_trade_no" => *value = format_compact!("X{stranger:020}"),
+                "transaction_id" => *value = format_compact!("4299{stranger:024}"),
+                "openid" => *value = openid(&caller.appid, u32::MAX).into(),
+                "time_end" => *value = Beijing::at(self.now_ms).compact().into(),
                 _ => {}
             }
         }
@@ -191,24 +193,24 @@ impl Wallet {
     fn push_paid(&self, answer: &mut Answer, index: usize, caller: &Caller) {
         let order = self.order(index);
         let entry = &order.entry;
-        let fen = entry.amount_fen.saturating_add(order.behaviour.surplus_fen).to_string();
-        let mut push = |name: &'static str, value: String| answer.push(Cow::Borrowed(name), value);
-        push("openid", openid(&caller.appid, entry.payer));
-        push("is_subscribe", "N".to_owned());
+        let fen = entry.amount_fen.saturating_add(order.behaviour.surplus_fen).to_compact_string();
+        let mut push = |name: &'static str, value: CompactString| answer.push(Cow::Borrowed(name), value);
+        push("openid", openid(&caller.appid, entry.payer).into());
+        push("is_subscribe", CompactString::const_new("N"));
         if !caller.sub_appid.is_empty() {
-            push("sub_openid", openid(&caller.sub_appid, entry.payer));
-            push("sub_is_subscribe", "N".to_owned());
+            push("sub_openid", openid(&caller.sub_appid, entry.payer).into());
+            push("sub_is_subscribe", CompactString::const_new("N"));
         }
-        push("trade_type", "MICROPAY".to_owned());
-        push("bank_type", "OTHERS".to_owned());
-        push("fee_type", "CNY".to_owned());
+        push("trade_type", CompactString::const_new("MICROPAY"));
+        push("bank_type", CompactString::const_new("OTHERS"));
+        push("fee_type", CompactString::const_new("CNY"));
         push("total_fee", fen.clone());
-        push("cash_fee_type", "CNY".to_owned());
+        push("cash_fee_type", CompactString::const_new("CNY"));
         push("cash_fee", fen);
-        push("transaction_id", entry.transaction_id.clone());
-        push("out_trade_no", entry.key.out_trade_no.clone());
-        push("attach", order.attach.to_string());
-        push("time_end", Beijing::at(entry.paid_at_ms.unwrap_or(self.now_ms)).compact());
+        push("transaction_id", entry.transaction_id.as_str().into());
+        push("out_trade_no", entry.key.out_trade_no.as_str().into());
+        push("attach", (&*order.attach).into());
+        push("time_end", Beijing::at(entry.paid_at_ms.unwrap_or(self.now_ms)).compact().into());
     }
 
     /// A reversal's SUCCESS.

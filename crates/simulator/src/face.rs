@@ -185,7 +185,7 @@ impl Face {
         let mut answer = Answer::unsigned("OK");
         answer.seal = Seal::Signed;
         if let Some((_, return_code)) = answer.fields.first_mut() {
-            "SUCCESS".clone_into(return_code);
+            *return_code = "SUCCESS".into();
         }
         answer.push("appid", &caller.appid);
         answer.push("mch_id", &caller.mch_id);

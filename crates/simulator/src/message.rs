@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
+
 /// Who asks. Every message carries these. Source: wechatpay-v2 §3, common request fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
@@ -156,7 +158,7 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Names and values in the order in which they are written; without `sign`.
-    pub fields: Vec<(Cow<'static, str>, String)>,
+    pub fields: Vec<(Cow<'static, str>, CompactString)>,
     /// Whether and how it is signed.
     pub seal: Seal,
     /// Whether it speaks of another order than the one that was asked about.
@@ -180,8 +182,8 @@ impl Answer {
     pub fn unsigned(return_msg: &str) -> Self {
         Self {
             fields: vec![
-                (Cow::Borrowed("return_code"), "FAIL".to_owned()),
-                (Cow::Borrowed("return_msg"), return_msg.to_owned()),
+                (Cow::Borrowed("return_code"), CompactString::const_new("FAIL")),
+                (Cow::Borrowed("return_msg"), return_msg.into()),
             ],
             seal: Seal::Unsigned,
             of_another_order: false,
@@ -194,7 +196,7 @@ impl Answer {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+    pub(crate) fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<CompactString>) {
         self.fields.push((name.into(), value.into()));
     }
 }

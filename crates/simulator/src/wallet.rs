@@ -1,8 +1,10 @@
 //! The wallet: orders, dialogs, money, and the events that the passing of time brings.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use crate::beijing::Beijing;
 use crate::code::Code;

@@ -175,7 +175,7 @@ impl World {
                     for (name, value) in &mut answer.fields {
                         match name.as_ref() {
                             "total_fee" => value.push('0'),
-                            "result_code" | "trade_state" => "SUCCESS".clone_into(value),
+                            "result_code" | "trade_state" => *value = "SUCCESS".into(),
                             _ => {}
                         }
                     }

@@ -12,6 +12,10 @@ mod campaign;
 mod ci;
 mod seeds;
 
+/// The world is bound by small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = match args::parse(std::env::args().skip(1)) {
         Ok(args) => args,
