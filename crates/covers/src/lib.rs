@@ -18,8 +18,9 @@ use std::path::PathBuf;
 pub mod catalogue;
 pub mod report;
 
-/// The environment variable with the folder of the record; without it nothing is written.
-pub const RECORD: &str = "HUFU_COVERS";
+/// The environment variable with the folder of the record; without it nothing is written. It does not begin with
+/// `HUFU_`: the switch takes such a variable for a setting and refuses to start.
+pub const RECORD: &str = "COVERS_RECORD";
 
 /// What a running test covers; recorded when it is dropped without a panic.
 #[derive(Debug)]
