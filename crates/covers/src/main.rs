@@ -60,9 +60,9 @@ fn totals(entries: impl Iterator<Item = Entry>, ran: &Ran) -> String {
     for entry in entries {
         all += 1;
         match entry.claim {
+            Claim::Later(_) => later += 1,
             _ if ran.contains_key(entry.id) => covered += 1,
             Claim::ByHand(_) => by_hand += 1,
-            Claim::Later(_) => later += 1,
             Claim::Covered => {}
         }
     }
