@@ -246,11 +246,12 @@ impl Reversal {
         }
         match fact {
             QueryFact::Closed | QueryFact::Revoked => return Progress::Proven(Row::B8),
-            QueryFact::Returned(_) => {
+            QueryFact::Returned(_) if self.turn != Turn::Recheck => {
                 self.absent_since = None;
                 return self.then(Turn::Weigh, now);
             }
-            QueryFact::NotFound
+            QueryFact::Returned(_)
+            | QueryFact::NotFound
             | QueryFact::Unclear
             | QueryFact::Paid(_)
             | QueryFact::Unpaid
@@ -258,11 +259,8 @@ impl Reversal {
             | QueryFact::InProgress
             | QueryFact::UnknownState => {}
         }
-        // D5, D8, D9: a reversal that arrived late may have been what refused the refund. It did not; the operator's.
         if self.turn == Turn::Recheck {
-            let at = self.refund_pause(context);
-            self.then(Turn::RefundQuery, at);
-            return Progress::Held(Held::RefundFailed);
+            return self.on_rechecked(fact, context);
         }
         // A query that was under way before the reversal may prove the end; it does not set the pace.
         if self.turn != Turn::Query {
@@ -287,6 +285,22 @@ impl Reversal {
         }
         self.absent_since = None;
         self.again(context)
+    }
+
+    /// D5, D8, D9: a reversal that arrived late may have been what refused the refund. Where it was not, the order
+    /// is the operator's; the refunds go on being asked for, and nothing is reversed any more (a refund may be paid
+    /// out by hand).
+    fn on_rechecked(&mut self, fact: &QueryFact, context: &Context<'_>) -> Progress {
+        let going = self.ask_for_refund(context);
+        match fact {
+            QueryFact::Unclear | QueryFact::InProgress | QueryFact::UnknownState => going,
+            QueryFact::Closed | QueryFact::Revoked => Progress::Proven(Row::B8),
+            QueryFact::Paid(_)
+            | QueryFact::Returned(_)
+            | QueryFact::NotFound
+            | QueryFact::Unpaid
+            | QueryFact::PayError => Progress::Held(Held::RefundFailed),
+        }
     }
 
     /// From here it only asks: what the wallet shows is not the order's own money.

@@ -21,9 +21,12 @@ impl Payment {
         let same_boot = record.boot == boot;
         // Once the moment is lost, the request can have left as late as this event.
         let left_at = record.left_tick.filter(|_| same_boot).unwrap_or(now.tick).min(now.tick);
-        let age_ms = now.wall.0.saturating_sub(record.accepted_at.0);
-        let by_wall = now.tick.saturating_sub(u64::try_from(age_ms).unwrap_or(0));
-        let left_at = if planted!(WallClockAtRestart) { by_wall } else { left_at };
+        let left_at = if planted!(WallClockAtRestart) {
+            let age_ms = now.wall.0.saturating_sub(record.accepted_at.0);
+            now.tick.saturating_sub(u64::try_from(age_ms).unwrap_or(0))
+        } else {
+            left_at
+        };
         let deadline = Self::recovered_deadline(&record, left_at, same_boot, now, policy);
         let asked_from = record.accepted_tick.saturating_add(policy.first_query_ms);
         let ask_from = if same_boot { asked_from.max(now.tick) } else { now.tick };
@@ -81,6 +84,12 @@ impl Payment {
                 Stage::Contested { row: Row::A13, unpaid: 0, asked: 0 }
             }
             State::Accepted | State::Pending => Stage::Waiting { suspect: false, absent: 0 },
+            // Held because of what the wallet shows, which is not this order's own money: it only asks.
+            State::Reversing | State::Reversed | State::Failed | State::Paid
+                if record.repair && record.held.is_some_and(|held| held != Held::RefundFailed) =>
+            {
+                Stage::Reversing(Box::new(Reversal::asking(&context)))
+            }
             State::Reversing | State::Reversed | State::Failed | State::Paid if record.repair => {
                 let failed = record.held == Some(Held::RefundFailed);
                 Stage::Reversing(Box::new(Reversal::resuming_repair(&context, failed)))

@@ -55,6 +55,32 @@ pub(super) const LINES: &[Line] = &[
          query@200000 REVERSED(B7,B8)/repair",
     ),
     (
+        // The wallet shows REFUND as soon as a refund is written down: nothing is reversed again for that.
+        "D8 refunded in name",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:refundclose q:refund +60s l:unclear \
+         +120s l:refundclose q:refund +240s l:success",
+        "refundquery@30000 query@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
+         refundquery@210000 query@210000 refundquery@450000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        "D9 after three refused reversals",
+        "pay a:A7 +20s q:payerror r:refused q:paid r*:refused q*:paid +630s q*: +5s q:paid mark f:accepted \
+         +10s l:change q:refund +60s l:unclear +120s l:change q:unclear +240s",
+        "refundquery@665000 query@665000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@725000 \
+         refundquery@845000 query@845000 refundquery@1085000",
+    ),
+    (
+        "D5 not known whether it was reversed",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:none q:unclear +120s l:none q:revoked",
+        "refundquery@80000 query@80000 refundquery@200000 query@200000 REVERSED(B7,B8)/repair",
+    ),
+    (
+        // What is there is not this order's money: after a restart nothing is sent for it either.
+        "D5 another's money, and a restart",
+        "pay a:A7 +20s q:payerror r:expired q:paid f:refused +60s l:none q:paid:999 mark crash q:paid:999 +60s",
+        "CRASH REVERSING(B7)/differs/repair query@80000 query@140000",
+    ),
+    (
         "D8",
         "pay a:A7 +20s q:payerror r:expired q:paid mark f:accepted +10s l:refundclose q:paid +60s l:success",
         "refundquery@30000 query@30000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@90000 \
