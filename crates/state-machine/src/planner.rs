@@ -98,8 +98,13 @@ impl Budget {
         while self.granted.front().is_some_and(|at| now.ms_since(*at) >= WINDOW_MS) {
             self.granted.pop_front();
         }
-        let used = u32::try_from(self.granted.len()).unwrap_or(u32::MAX).saturating_add(self.reserved);
-        self.limit.saturating_sub(used)
+        self.limit.saturating_sub(self.used(now).saturating_add(self.reserved))
+    }
+
+    /// How many went out in the window that ends at `now`.
+    fn used(&self, now: Tick) -> u32 {
+        let gone = self.granted.partition_point(|at| now.ms_since(*at) >= WINDOW_MS);
+        u32::try_from(self.granted.len().saturating_sub(gone)).unwrap_or(u32::MAX)
     }
 
     fn take(&mut self, now: Tick) {
@@ -354,11 +359,11 @@ impl Planner {
     }
 
     /// Queries granted within the last window, and how many there may be, over all providers.
-    pub fn queries_used(&mut self, now: Tick) -> (u32, u32) {
-        self.accounts.iter_mut().fold((0, 0), |(used, limit), account| {
-            let whole = account.query.limit_max;
-            let taken = whole.saturating_sub(account.query.room(now));
-            (used.saturating_add(taken), limit.saturating_add(whole))
+    #[must_use]
+    pub fn queries_used(&self, now: Tick) -> (u32, u32) {
+        self.accounts.iter().fold((0, 0), |(used, limit), account| {
+            let taken = account.query.used(now);
+            (used.saturating_add(taken), limit.saturating_add(account.query.limit_max))
         })
     }
 

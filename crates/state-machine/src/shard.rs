@@ -142,7 +142,7 @@ impl Shard {
             self.released.push_back(Action::Publish { order, record: Arc::clone(&entry.latest) });
         }
         if planted!(PayResent) {
-            self.resend_pay(order, now);
+            self.planted_pay(order, now);
         }
         self.schedule(order, now.tick);
     }
@@ -184,7 +184,8 @@ impl Shard {
     }
 
     /// Queries asked within the last second, and how many may be.
-    pub fn queries_used(&mut self, now: Tick) -> (u32, u32) {
+    #[must_use]
+    pub fn queries_used(&self, now: Tick) -> (u32, u32) {
         self.planner.queries_used(now)
     }
 

@@ -129,8 +129,12 @@ impl Shard {
         self.schedule(order, now.tick);
     }
 
-    /// Sends the pay request of an order without asking whether it may: only what is planted does so.
-    pub(super) fn resend_pay(&mut self, order: OrderRef, now: Now) {
+    /// Sends the pay request of an order without asking whether it may. Only what is planted does so: in the
+    /// product this does nothing, whoever calls it.
+    pub(super) fn planted_pay(&mut self, order: OrderRef, now: Now) {
+        if !planted!(PaidBeforeDurable) && !planted!(PayResent) {
+            return;
+        }
         let Some(entry) = self.orders.get(order) else { return };
         let (record, ticket) = (Arc::clone(&entry.latest), entry.pay_ticket.unwrap_or(Ticket(0)));
         let leave_by = now.tick.saturating_add(self.config.policy.leave_ms);

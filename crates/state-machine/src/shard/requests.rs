@@ -40,7 +40,7 @@ impl Shard {
             entry.pay_ticket = Some(ticket);
         }
         if planted!(PaidBeforeDurable) {
-            self.resend_pay(order, now);
+            self.planted_pay(order, now);
         }
         self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said: Said::Fresh, digest } });
     }
