@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use protocol::fact::{Paid, Row};
 use protocol::{Fen, Fields, TransactionId};
-use state_machine::record::{Cause, Claim, State, TillReversal};
+use state_machine::record::{Cause, State};
 use state_machine::shard::Outcome;
-use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Record, Tick, UnixMs};
+use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
 use store::{Options, SealKey, SqliteStore, Store};
 
 const MERCHANTS: u64 = 10_000;
@@ -140,31 +140,13 @@ impl Life {
         // Tills make their numbers of the time and a counter or some random digits.
         let (counter, random) = (self.born, self.next() % 1_000_000);
         let number = format!("20261123{counter:012}{random:06}");
+        let key = OrderKey { merchant, number: number.parse().expect("digits") };
+        let now = Now { tick: Tick::from_ms(self.born), wall: UnixMs(self.now_ms) };
         let record = Arc::new(Record {
-            key: OrderKey { merchant, number: number.parse().expect("digits") },
-            channel: Channel::WechatV2,
-            provider: ProviderId(1),
-            version: 1,
-            state: State::Accepted,
-            cause: None,
-            proof: None,
             amount: Some(Fen::new(1 + self.next() % 100_000).expect("an amount")),
             digest: u128::from(self.next()).to_le_bytes(),
             attach: self.next(),
-            accepted_at: UnixMs(self.now_ms),
-            accepted_tick: Tick::from_ms(self.born),
-            boot: BootId(3),
-            left_tick: None,
-            changed_at: UnixMs(self.now_ms),
-            decided_at: None,
-            refusal: None,
-            paid: None,
-            refunded_fen: 0,
-            claim: Claim::Ours,
-            held: None,
-            till_reversal: TillReversal::None,
-            repair: false,
-            looks_left: 0,
+            ..Record::begun(key, ProviderId(1), now, BootId(3))
         });
         self.open.push_back(Arc::clone(&record));
         record

@@ -14,9 +14,9 @@ use gateway::northbound::server::{Accept, Life, Limits, serve};
 use gateway::northbound::{DigestKey, Gateway};
 use protocol::TransactionId;
 use signer::Key;
-use state_machine::record::{Claim, State, TillReversal};
+use state_machine::record::State;
 use state_machine::shard::{Said, Wait};
-use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Record, Tick, UnixMs};
+use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
@@ -69,32 +69,8 @@ impl Keeper {
 }
 
 fn record(key: OrderKey, state: State) -> Record {
-    Record {
-        key,
-        channel: Channel::WechatV2,
-        provider: ProviderId(9),
-        version: 1,
-        state,
-        cause: None,
-        proof: None,
-        amount: None,
-        digest: [0; 16],
-        attach: 0,
-        accepted_at: UnixMs(1_795_400_100_000),
-        accepted_tick: Tick::from_ms(1),
-        boot: BootId(1),
-        left_tick: None,
-        changed_at: UnixMs(1_795_400_100_000),
-        decided_at: None,
-        refusal: None,
-        paid: None,
-        refunded_fen: 0,
-        claim: Claim::Ours,
-        held: None,
-        till_reversal: TillReversal::None,
-        repair: false,
-        looks_left: 0,
-    }
+    let now = Now { tick: Tick::from_ms(1), wall: UnixMs(1_795_400_100_000) };
+    Record { state, ..Record::begun(key, ProviderId(9), now, BootId(1)) }
 }
 
 impl Engine for Keeper {

@@ -13,7 +13,7 @@ use protocol::Fen;
 use protocol::fact::{Paid, Row};
 use timer_wheel::Tick;
 
-use crate::key::{BootId, Channel, Now, OrderKey, ProviderId};
+use crate::key::{BootId, Now, OrderKey, ProviderId};
 use crate::planner::Urgency;
 use crate::policy::Policy;
 use crate::record::{Cause, Claim, Held, Record, State, TillReversal};
@@ -124,7 +124,7 @@ impl Payment {
     /// A payment that a till asks for: ACCEPTED, to be inserted if the number is unseen.
     #[must_use]
     pub fn accept(request: &PayRequest, now: Now, boot: BootId) -> Self {
-        let mut record = blank(request.key, request.provider, now, boot);
+        let mut record = Record::begun(request.key, request.provider, now, boot);
         record.amount = Some(request.amount);
         record.digest = request.digest;
         record.attach = request.attach;
@@ -134,7 +134,7 @@ impl Payment {
     /// A number that is closed before its payment came: the till's reversal overtook it (NM-00).
     #[must_use]
     pub fn overtaken(key: OrderKey, provider: ProviderId, now: Now, boot: BootId) -> Self {
-        let mut record = blank(key, provider, now, boot);
+        let mut record = Record::begun(key, provider, now, boot);
         record.state = State::Reversed;
         record.cause = Some(Cause::Overtaken);
         record.decided_at = Some(now.wall);
@@ -354,36 +354,6 @@ impl Payment {
     /// The first second, by the wallet's clock, that a payment of ours can bear.
     const fn earliest_s(&self, skew_ms: i64) -> i64 {
         self.record.accepted_at.0.saturating_sub(skew_ms).div_euclid(1_000)
-    }
-}
-
-/// A record with nothing in it but whose it is.
-fn blank(key: OrderKey, provider: ProviderId, now: Now, boot: BootId) -> Record {
-    Record {
-        key,
-        channel: Channel::WechatV2,
-        provider,
-        version: 1,
-        state: State::Accepted,
-        cause: None,
-        proof: None,
-        amount: None,
-        digest: [0; 16],
-        attach: 0,
-        accepted_at: now.wall,
-        accepted_tick: now.tick,
-        boot,
-        left_tick: None,
-        changed_at: now.wall,
-        decided_at: None,
-        refusal: None,
-        paid: None,
-        refunded_fen: 0,
-        claim: Claim::Ours,
-        held: None,
-        till_reversal: TillReversal::None,
-        repair: false,
-        looks_left: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use protocol::Fen;
 use protocol::fact::{Paid, Refusal, Row};
 use timer_wheel::Tick;
 
-use crate::key::{BootId, Channel, OrderKey, ProviderId, UnixMs};
+use crate::key::{BootId, Channel, Now, OrderKey, ProviderId, UnixMs};
 
 /// The durable state of a payment. Source: faults-and-invariants, order states (SENT needs no record of its
 /// own: a recovered ACCEPTED counts as sent).
@@ -294,6 +294,37 @@ pub struct Record {
 }
 
 impl Record {
+    /// The first version of a payment that begins now: ACCEPTED, ours, and nothing in it but whose it is.
+    #[must_use]
+    pub const fn begun(key: OrderKey, provider: ProviderId, now: Now, boot: BootId) -> Self {
+        Self {
+            key,
+            channel: Channel::WechatV2,
+            provider,
+            version: 1,
+            state: State::Accepted,
+            cause: None,
+            proof: None,
+            amount: None,
+            digest: [0; 16],
+            attach: 0,
+            accepted_at: now.wall,
+            accepted_tick: now.tick,
+            boot,
+            left_tick: None,
+            changed_at: now.wall,
+            decided_at: None,
+            refusal: None,
+            paid: None,
+            refunded_fen: 0,
+            claim: Claim::Ours,
+            held: None,
+            till_reversal: TillReversal::None,
+            repair: false,
+            looks_left: 0,
+        }
+    }
+
     /// Whether something is still to be done for it: recovery resumes exactly these.
     #[must_use]
     pub const fn is_open(&self) -> bool {

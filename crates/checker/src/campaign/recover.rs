@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use simulator::http::{PlainCounts, SharedWallet, TestPki, serve_plain, serve_tls, unix_ms};
 use simulator::{Call, Caller, Code, Micropay, Options, Provider, Request, SubMerchants};
-use state_machine::record::{Claim, Record, State, TillReversal};
-use state_machine::{BootId, Channel, OrderKey, ProviderId, Tick, UnixMs};
+use state_machine::record::{Record, State};
+use state_machine::{BootId, Now, OrderKey, ProviderId, Tick, UnixMs};
 use store::{SqliteStore, Store as _};
 use till::books::{Ending, ending, records};
 use till::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID};
@@ -228,29 +228,8 @@ fn fill(left: &Left, count: u64) -> anyhow::Result<()> {
 /// An accepted payment of another boot: as after a machine has come up again.
 fn record(key: OrderKey, now_ms: i64) -> anyhow::Result<Record> {
     Ok(Record {
-        key,
-        channel: Channel::WechatV2,
-        provider: ProviderId(1),
-        version: 1,
-        state: State::Accepted,
-        cause: None,
-        proof: None,
         amount: Some(protocol::Fen::new(FEN)?),
         digest: [7; 16],
-        attach: 0,
-        accepted_at: UnixMs(now_ms),
-        accepted_tick: Tick::from_ms(1),
-        boot: BootId(1),
-        left_tick: None,
-        changed_at: UnixMs(now_ms),
-        decided_at: None,
-        refusal: None,
-        paid: None,
-        refunded_fen: 0,
-        claim: Claim::Ours,
-        held: None,
-        till_reversal: TillReversal::None,
-        repair: false,
-        looks_left: 0,
+        ..Record::begun(key, ProviderId(1), Now { tick: Tick::from_ms(1), wall: UnixMs(now_ms) }, BootId(1))
     })
 }

@@ -395,38 +395,19 @@ impl Threads {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use state_machine::record::{Claim, State, TillReversal};
-    use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Record, Tick, UnixMs};
+    use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
 
     use super::shard_of;
 
     /// A plain record under `number`.
     pub(crate) fn record(number: &str) -> Record {
+        let key = OrderKey { merchant: MerchantId(7), number: number.parse().expect("a number") };
+        let now = Now { tick: Tick::from_ms(5_000_000), wall: UnixMs(1_795_400_000_123) };
         Record {
-            key: OrderKey { merchant: MerchantId(7), number: number.parse().expect("a number") },
-            channel: Channel::WechatV2,
-            provider: ProviderId(3),
-            version: 1,
-            state: State::Accepted,
-            cause: None,
-            proof: None,
             amount: protocol::Fen::new(1288).ok(),
             digest: *b"0123456789abcdef",
             attach: 99,
-            accepted_at: UnixMs(1_795_400_000_123),
-            accepted_tick: Tick::from_ms(5_000_000),
-            boot: BootId(u64::MAX),
-            left_tick: None,
-            changed_at: UnixMs(1_795_400_000_123),
-            decided_at: None,
-            refusal: None,
-            paid: None,
-            refunded_fen: 0,
-            claim: Claim::Ours,
-            held: None,
-            till_reversal: TillReversal::None,
-            repair: false,
-            looks_left: 0,
+            ..Record::begun(key, ProviderId(3), now, BootId(u64::MAX))
         }
     }
 

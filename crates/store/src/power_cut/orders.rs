@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use protocol::fact::{Paid, Refusal, Row};
 use protocol::{Fen, Fields, Text};
-use state_machine::record::{Cause, Claim, State, TillReversal};
-use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Record, Tick, UnixMs};
+use state_machine::record::{Cause, State};
+use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
 
 use super::random::Random;
 
@@ -62,6 +62,11 @@ fn next_state(record: &Record, random: &mut Random) -> Option<State> {
     legal.get(random.index(legal.len())).copied()
 }
 
+fn born(random: &mut Random, number: usize) -> Now {
+    let wall = UnixMs(NOW_MS + i64::try_from(number).unwrap_or(0));
+    Now { tick: Tick::from_ms(random.below(1 << 40)), wall }
+}
+
 fn accepted(random: &mut Random, number: usize) -> Record {
     let merchant = u32::try_from(random.below(4)).unwrap_or(0) + 1;
     let key = OrderKey {
@@ -69,30 +74,11 @@ fn accepted(random: &mut Random, number: usize) -> Record {
         number: format!("order-{number:06}").parse().expect("a number"),
     };
     Record {
-        key,
-        channel: Channel::WechatV2,
-        provider: ProviderId(7),
-        version: 1,
-        state: State::Accepted,
-        cause: None,
-        proof: None,
         amount: Fen::new(1 + random.below(100_000)).ok(),
         digest: random.next().to_le_bytes().repeat(2).try_into().expect("sixteen bytes"),
         attach: random.next(),
-        accepted_at: UnixMs(NOW_MS + i64::try_from(number).unwrap_or(0)),
-        accepted_tick: Tick::from_ms(random.below(1 << 40)),
-        boot: BootId(random.next()),
-        left_tick: None,
         changed_at: UnixMs(NOW_MS),
-        decided_at: None,
-        refusal: None,
-        paid: None,
-        refunded_fen: 0,
-        claim: Claim::Ours,
-        held: None,
-        till_reversal: TillReversal::None,
-        repair: false,
-        looks_left: 0,
+        ..Record::begun(key, ProviderId(7), born(random, number), BootId(random.next()))
     }
 }
 

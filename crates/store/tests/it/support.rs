@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use protocol::fact::{Paid, Refusal, Row};
 use protocol::{Fen, Fields, Text};
-use state_machine::record::{Cause, Claim, State, TillReversal};
+use state_machine::record::{Cause, State};
 use state_machine::shard::Outcome;
-use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Record, Tick, UnixMs};
+use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
 use store::memory::CrashStore;
 use store::{Filter, Options, Recovered, SealKey, SqliteStore, Store};
 use tempfile::TempDir;
@@ -20,31 +20,12 @@ pub(crate) fn key(merchant: u32, number: &str) -> OrderKey {
 }
 
 pub(crate) fn accepted(merchant: u32, number: &str) -> Record {
+    let now = Now { tick: Tick::from_ms(u64::MAX - 1), wall: UnixMs(NOW_MS) };
     Record {
-        key: key(merchant, number),
-        channel: Channel::WechatV2,
-        provider: ProviderId(7),
-        version: 1,
-        state: State::Accepted,
-        cause: None,
-        proof: None,
         amount: Some(Fen::new(1_288).expect("an amount")),
         digest: *b"0123456789abcdef",
         attach: u64::MAX,
-        accepted_at: UnixMs(NOW_MS),
-        accepted_tick: Tick::from_ms(u64::MAX - 1),
-        boot: BootId(u64::MAX / 3),
-        left_tick: None,
-        changed_at: UnixMs(NOW_MS),
-        decided_at: None,
-        refusal: None,
-        paid: None,
-        refunded_fen: 0,
-        claim: Claim::Ours,
-        held: None,
-        till_reversal: TillReversal::None,
-        repair: false,
-        looks_left: 0,
+        ..Record::begun(key(merchant, number), ProviderId(7), now, BootId(u64::MAX / 3))
     }
 }
 

@@ -1,8 +1,8 @@
 use protocol::fact::Paid;
 use protocol::{Fen, Fields};
 use simulator::{Entry, Key, State as WalletState};
-use state_machine::record::{Claim, Record, State, TillReversal};
-use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Tick, UnixMs};
+use state_machine::record::{Record, State, TillReversal};
+use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Tick, UnixMs};
 
 use super::{Ending, Fault, Page};
 use crate::client::Answer;
@@ -20,31 +20,16 @@ fn record(state: State, till_reversal: TillReversal) -> Record {
         merchant_matches: true,
         fields: Fields::new([]),
     };
+    let key = OrderKey { merchant: MerchantId(1), number: "D0000000001".parse().unwrap() };
+    let now = Now { tick: Tick::from_ms(0), wall: UnixMs(0) };
     Record {
-        key: OrderKey { merchant: MerchantId(1), number: "D0000000001".parse().unwrap() },
-        channel: Channel::WechatV2,
-        provider: ProviderId(1),
         version: 2,
         state,
-        cause: None,
-        proof: None,
         amount: Some(amount),
-        digest: [0; 16],
-        attach: 0,
-        accepted_at: UnixMs(0),
-        accepted_tick: Tick::from_ms(0),
-        boot: BootId(1),
-        left_tick: None,
-        changed_at: UnixMs(0),
-        decided_at: Some(UnixMs(0)),
-        refusal: None,
+        decided_at: Some(now.wall),
         paid: (state == State::Paid).then(|| Box::new(paid)),
-        refunded_fen: 0,
-        claim: Claim::Ours,
-        held: None,
         till_reversal,
-        repair: false,
-        looks_left: 0,
+        ..Record::begun(key, ProviderId(1), now, BootId(1))
     }
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use protocol::fact::{Paid, Refusal, Row, attach_digest};
 use protocol::{Fen, Fields, OutTradeNo, Text, TransactionId};
 use signer::{Case, Key, Kind, Scratch};
-use state_machine::record::{Cause, Claim, Record, State, TillReversal};
+use state_machine::record::{Cause, Record, State};
 use state_machine::shard::{NotAccepted, Said, Wait};
-use state_machine::{BootId, Channel, MerchantId, OrderKey, ProviderId, Tick, UnixMs};
+use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Tick, UnixMs};
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -236,31 +236,11 @@ impl Engine for TestEngine {
 
 /// A record of merchant 1.
 pub(crate) fn record(number: &str, state: State) -> Record {
+    let now = Now { tick: Tick::from_ms(1), wall: UnixMs(ACCEPTED_MS) };
     Record {
-        key: key(1, number),
-        channel: Channel::WechatV2,
-        provider: ProviderId(9),
-        version: 1,
         state,
-        cause: None,
-        proof: None,
         amount: Some(Fen::new(1_288).unwrap()),
-        digest: [0; 16],
-        attach: 0,
-        accepted_at: UnixMs(ACCEPTED_MS),
-        accepted_tick: Tick::from_ms(1),
-        boot: BootId(1),
-        left_tick: None,
-        changed_at: UnixMs(ACCEPTED_MS),
-        decided_at: None,
-        refusal: None,
-        paid: None,
-        refunded_fen: 0,
-        claim: Claim::Ours,
-        held: None,
-        till_reversal: TillReversal::None,
-        repair: false,
-        looks_left: 0,
+        ..Record::begun(key(1, number), ProviderId(9), now, BootId(1))
     }
 }
 
