@@ -115,14 +115,14 @@ pub enum StoreError {
     /// The store could not be read.
     #[error(
         "the store cannot be read: {0}. Nothing was changed. If this repeats, stop the process, check the \
-         disk, and start it again or restore the newest backup."
+         disk, and start it again; what to do if it is damaged is said at the start."
     )]
     Unreadable(String),
     /// The rows are not those that were committed, and which ones differ cannot be said.
     #[error(
         "the store contradicts itself: {0}. Nothing may be served from it: a payment may be missing or stand as it \
-         did earlier, and money may have moved. Copy its files, restore the newest backup, and compare the wallet's \
-         bill with its payments."
+         did earlier, and money may have moved. Move the file and everything beside it that begins with its name (-wal, \
+         -shm, -mark) away, put the newest backup in its place, and compare the wallet's bill with its payments."
     )]
     Contradicts(String),
     /// The row is there and is not to be trusted.

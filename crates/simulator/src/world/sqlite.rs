@@ -93,7 +93,7 @@ impl SqliteDisk {
         }
         self.store = None;
         self.is_unlocked = false;
-        for suffix in ["", "-wal", "-shm", ".lock"] {
+        for suffix in ["", "-wal", "-shm", "-mark", ".lock"] {
             let mut name = dead.as_os_str().to_owned();
             name.push(suffix);
             drop(std::fs::remove_file(name));

@@ -58,8 +58,8 @@ pub enum OpenError {
     },
     /// Made by an older program (CF-09).
     #[error(
-        "the store has schema {found}, this program needs schema {known}; nothing was changed. Back the store \
-         up, then upgrade it with the program version that introduced schema {known}."
+        "the store has schema {found}, this program needs schema {known}; nothing was changed. There is no \
+         upgrade from it: run the program that made it, or begin with a new store."
     )]
     OlderSchema {
         /// What the store has.
@@ -102,8 +102,9 @@ pub enum OpenError {
     /// What the store says of itself is not so.
     #[error(
         "{} contradicts itself: {what}. Nothing was changed and nothing is served: payments may be missing or \
-         stand as they did earlier, and money may have moved. Copy the file and everything beside it that begins \
-         with its name, then restore the newest backup and compare the wallet's bill with its payments.",
+         stand as they did earlier, and money may have moved. Move the file and everything beside it that begins \
+         with its name (-wal, -shm, -mark) away, put the newest backup in its place, and compare the wallet's bill \
+         with its payments.",
         path.display()
     )]
     Contradicts {
@@ -113,7 +114,9 @@ pub enum OpenError {
         what: String,
     },
     /// SQLite refuses.
-    #[error("{} cannot be opened: {cause}. If this repeats, check the disk, or restore the newest backup.", path.display())]
+    #[error("{} cannot be opened: {cause}. If this repeats, check the disk; if it is damaged, move the file and \
+         everything beside it that begins with its name (-wal, -shm, -mark) away and put the newest backup in its \
+         place.", path.display())]
     Broken {
         /// The store.
         path: PathBuf,

@@ -54,7 +54,14 @@ impl Layer {
     /// All of a small file; `None` if there is none that can be read.
     pub(super) fn read_small(&self, path: &Path) -> Option<Vec<u8>> {
         match self {
-            Self::Files => std::fs::read(path).ok(),
+            Self::Files => match std::fs::read(path) {
+                Ok(bytes) => Some(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "cannot be read, and is taken for missing");
+                    None
+                }
+            },
             #[cfg(feature = "power-cut")]
             Self::Disk(machine) => machine.read(path),
         }

@@ -7,14 +7,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::layer::{Layer, Small};
 use super::tally::{self, Tally};
 use crate::seal::Sealer;
 
-/// The mark of an open store; clones write the same.
+/// The mark of an open store, and whether it was said that it cannot be written; clones write the same.
 #[derive(Clone, Debug)]
-pub(super) struct Mark(Option<Arc<Small>>);
+pub(super) struct Mark(Option<Arc<Small>>, Arc<AtomicBool>);
 
 impl Mark {
     /// What the mark beside the store at `path` says; `None` if there is none, or none that can be trusted.
@@ -28,14 +29,16 @@ impl Mark {
     }
 
     pub(super) fn open(layer: &Layer, path: &Path) -> Self {
-        Self(layer.open_small(&beside(path, "-mark")).map(Arc::new))
+        Self(layer.open_small(&beside(path, "-mark")).map(Arc::new), Arc::default())
     }
 
     /// Everything up to this tally is durable. Commits only ever come one after the other.
     pub(super) fn put(&self, tally: &[u8; tally::LEN]) {
         // A mark that cannot be written is missing, not wrong.
-        if let Some(Err(error)) = self.0.as_ref().map(|file| file.write(tally)) {
-            tracing::debug!(%error, "the store's mark stays behind");
+        if let Some(Err(error)) = self.0.as_ref().map(|file| file.write(tally))
+            && !self.1.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%error, "the store's mark cannot be written, and stays behind until it can");
         }
     }
 }

@@ -126,7 +126,7 @@ impl SqliteStore {
         let tally = schema::tally(&conn, path, &sealer)?;
         let opening = witness.compare(path, Some(&tally))?;
         if witness.is_doubtful(&tally) {
-            schema::settle(&conn, path)?;
+            schema::settle(&conn, path, &options)?;
         }
         let (fence, bytes) = schema::next_fence(&mut conn, path, &sealer, tally)?;
         let mark = Mark::open(&layer, path);

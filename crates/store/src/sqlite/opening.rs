@@ -59,10 +59,16 @@ impl Witness {
         }
         let opening = Opening { log_frames: self.log.frames, dropped_frames: self.log.dropped };
         if opening.dropped_frames > 0 {
+            let marked = self.mark.is_some_and(|known| known.commits == found);
             tracing::warn!(
                 frames = opening.dropped_frames,
                 commit = found,
-                "the store's log ends in a commit that never became durable; it is left out, nobody was told of it"
+                "the store's log ends in what is no whole commit; it is left out, and {}",
+                if marked {
+                    "nobody was told of it"
+                } else {
+                    "as far as can be known, nobody was told of it"
+                }
             );
         }
         Ok(opening)

@@ -186,11 +186,12 @@ impl Reads<'_> {
             Ok(_) => sound = u64::saturating_add(sound, 1),
             Err(row) => damaged(row),
         })?;
+        self.explained(&tally, &seen)?;
+        // A moment that is kept keeps the log from beginning anew.
+        moment.finish().map_err(|error| unreadable(&error))?;
         for why in self.structure().map_err(|error| unreadable(&error))? {
             damaged(Damaged { key: None, why });
         }
-        self.explained(&tally, &seen)?;
-        moment.finish().map_err(|error| unreadable(&error))?;
         Ok(sound)
     }
 
@@ -233,9 +234,10 @@ impl Reads<'_> {
         seen: &mut Seen,
         visit: &mut dyn FnMut(Result<Box<Record>, Damaged>),
     ) -> Result<(), StoreError> {
-        // Rows are numbered without gaps, none is ever deleted: their number is the last one's.
-        let last = self.last_seq().map_err(|error| unreadable(&error))?;
-        let last = last.max(i64::try_from(tally.rows).unwrap_or(i64::MAX));
+        // Rows are numbered without gaps, none is ever deleted: their number is the last one's. What stands behind
+        // it was never committed there; a flipped bit can put a row billions of places away.
+        let last = i64::try_from(tally.rows).unwrap_or(i64::MAX);
+        seen.rows = seen.rows.saturating_add(self.rows_after(last).map_err(|error| unreadable(&error))?);
         for seq in (1..=last).filter(|seq| !skip.contains(seq)) {
             let row = self.at(seq);
             visit(match row.found {
@@ -252,6 +254,11 @@ impl Reads<'_> {
             seen.add(row.share, row.listed);
         }
         Ok(())
+    }
+
+    fn rows_after(&self, seq: i64) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM payments NOT INDEXED WHERE seq > ?1";
+        self.conn.query_row(sql, [seq], |row| row.get(0)).map(i64::cast_unsigned)
     }
 
     fn last_seq(&self) -> rusqlite::Result<i64> {

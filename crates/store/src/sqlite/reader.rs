@@ -16,7 +16,7 @@ use crate::seal::{SealKey, Sealer};
 
 use super::error::OpenError;
 
-/// Reads a store while its writer works. What it shows is durable.
+/// Reads a store while its writer works. What it shows is durable, but for a commit whose sync has just failed.
 pub struct SqliteReader {
     conn: Connection,
     sealer: Arc<Sealer>,

@@ -240,3 +240,32 @@ mod blows {
         sound(&sample.strike(cuts, 3));
     }
 }
+
+#[test]
+fn who_reads_the_log_does_not_hinder_an_opening_after_a_kill() {
+    let _covers = covers::covers(&["DB-03", "INV-13"]);
+    let place = Place::new();
+    let records = in_the_log(&place, 3);
+    // Killed before the mark was written: the last commit is made durable at the opening.
+    without_mark(&place);
+    let reader = place.sql();
+    let rows: i64 = reader
+        .execute_batch("BEGIN")
+        .and_then(|()| reader.query_row("SELECT count(*) FROM payments", [], |row| row.get(0)))
+        .expect("a reader in the middle of its work");
+    assert_eq!(rows, 3);
+    let mut store = open(&place).expect("the store opens beside its reader");
+    assert_eq!(all(&mut store), records);
+}
+
+#[test]
+fn a_row_billions_of_places_away_is_refused_at_once() {
+    let _covers = covers::covers(&["DB-11", "INV-13"]);
+    let place = Place::new();
+    in_the_log(&place, 4);
+    place.sql().execute("UPDATE payments SET seq = 1 << 62 WHERE seq = 4", []).expect("a row far away");
+    let mut store = open(&place).expect("the store opens");
+    // Walking there would take years.
+    let error = store.open_orders(&mut |_| ()).expect_err("a row is not where it was committed");
+    assert!(matches!(error, StoreError::Contradicts(_)), "{error}");
+}
