@@ -34,6 +34,7 @@ mod network;
 mod probes;
 mod reasons;
 mod report;
+mod requests;
 pub mod required;
 mod setup;
 mod spoil;

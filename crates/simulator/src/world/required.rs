@@ -34,7 +34,7 @@ pub const CROWD_PENDING_MIN: u64 = 50_000;
 
 const STATES: [&str; 6] = ["ACCEPTED", "PENDING", "PAID", "FAILED", "REVERSING", "REVERSED"];
 
-const CAUSES: [&str; 17] = [
+pub(super) const CAUSES: [&str; 17] = [
     "A1",
     "A3",
     "A6",
@@ -54,15 +54,15 @@ const CAUSES: [&str; 17] = [
     "overtaken",
 ];
 
-const PROOFS: [&str; 6] = ["A1", "B8", "C1", "C6", "C9", "D7"];
+pub(super) const PROOFS: [&str; 6] = ["A1", "B8", "C1", "C6", "C9", "D7"];
 
-const ROWS: [&str; 34] = [
+pub(super) const ROWS: [&str; 34] = [
     "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A15", "A16",
     "A17", "B1", "B2", "B4", "B5", "B6", "B7", "B8", "B9", "C1", "C2", "C3", "C5", "C6", "C7", "C8", "D1",
     "D7",
 ];
 
-const TOLD: [&str; 18] = [
+pub(super) const TOLD: [&str; 18] = [
     "SUCCESS",
     "ORDERPAID",
     "REFUND",

@@ -1,0 +1,270 @@
+//! What tills ask of the process that is judged: their requests while they wait, and what they are told.
+
+use std::sync::Arc;
+
+use protocol::fact::attach_digest;
+use state_machine::shard::{Input, NotAccepted, PayRequest, ReverseRequest, Said, Ticket, Wait};
+use state_machine::{Record, till};
+
+use super::judge::Money;
+use super::tills::{Ask, Till, key_of, provider_of};
+use super::told::Told;
+use super::{Event, World};
+
+/// How long a till's request is held. Source: DESIGN §4.
+pub(super) const HOLD_MS: u64 = 8_000;
+
+/// One request of a till that waits at the switch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    n: u32,
+    turn: u16,
+    ask: Ask,
+    /// Nobody has answered it yet.
+    unanswered: bool,
+    /// What is to be sent is still kept.
+    outgoing: bool,
+}
+
+/// Requests by ticket: slot and generation.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    slots: Vec<(u32, Option<Waiting>)>,
+    free: Vec<u32>,
+}
+
+impl Tickets {
+    fn open(&mut self, waiting: Waiting) -> Ticket {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let Some((generation, place)) = self.slots.get_mut(slot as usize) else { return Ticket(u64::MAX) };
+        *generation = generation.wrapping_add(1);
+        *place = Some(waiting);
+        Ticket(u64::from(*generation) << 32 | u64::from(slot))
+    }
+
+    fn get(&mut self, ticket: Ticket) -> Option<&mut Waiting> {
+        let slot = usize::try_from(ticket.0 & 0xffff_ffff).ok()?;
+        let (generation, place) = self.slots.get_mut(slot)?;
+        if u64::from(*generation) == ticket.0 >> 32 { place.as_mut() } else { None }
+    }
+
+    /// The payments and turns of the requests that nobody has answered.
+    pub(super) fn into_unanswered(self) -> impl Iterator<Item = (u32, u16)> {
+        let waiting = self.slots.into_iter().filter_map(|(_, waiting)| waiting);
+        waiting.filter(|waiting| waiting.unanswered).map(|waiting| (waiting.n, waiting.turn))
+    }
+
+    /// Forgets a request once it is answered and nothing of it is to be sent.
+    fn close_if_done(&mut self, ticket: Ticket) {
+        if self.get(ticket).is_some_and(|waiting| !waiting.unanswered && !waiting.outgoing) {
+            let slot = u32::try_from(ticket.0 & 0xffff_ffff).unwrap_or(u32::MAX);
+            if let Some((_, place)) = self.slots.get_mut(slot as usize) {
+                *place = None;
+                self.free.push(slot);
+            }
+        }
+    }
+}
+
+/// What can be read of a payment.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Record(Arc<Record>),
+    Nothing,
+    /// There is something that cannot be trusted: nothing is said of it.
+    Damaged,
+}
+
+impl Seen {
+    /// The answer to a query, and the version that it is from.
+    fn queried(&self) -> (Told, u32) {
+        match self {
+            Self::Record(record) => (Told::of_query(&till::query(record)), record.version),
+            Self::Nothing => (Told::NotExist, 0),
+            Self::Damaged => (Told::Lost, 0),
+        }
+    }
+}
+
+impl World {
+    /// A till's request reaches the switch.
+    pub(super) fn on_request(&mut self, n: u32, turn: u16, ask: Ask) {
+        if !self.switch.is_up {
+            return self.on_told(n, turn, Told::Lost, 3);
+        }
+        if self.switch.frozen_until > self.now {
+            self.at(self.switch.frozen_until, Event::Request { n, turn, ask });
+            return;
+        }
+        self.mix(2, u64::from(n), u64::from(turn));
+        self.note(n, || format!("till asks: {ask:?}"));
+        let key = key_of(n);
+        let outgoing = matches!(ask, Ask::Pay(_) | Ask::PayOther);
+        let waiting = Waiting { n, turn, ask, unanswered: true, outgoing };
+        let input = match ask {
+            Ask::Query => {
+                let told = self.switch.find(n).queried();
+                return self.tell(n, turn, told.0, told.1);
+            }
+            Ask::Pay(wait) => self.pay_input(waiting, wait, false),
+            Ask::PayOther => self.pay_input(waiting, Wait::FirstWord, true),
+            Ask::Watch => {
+                let ticket = self.switch.tickets.open(waiting);
+                (ticket, Input::Watch { ticket, key, wait: Wait::Definite })
+            }
+            Ask::Reverse => {
+                let ticket = self.switch.tickets.open(waiting);
+                let provider = provider_of(key.merchant);
+                (ticket, Input::Reverse(ReverseRequest { ticket, key, provider }))
+            }
+        };
+        let (ticket, input) = input;
+        self.later(HOLD_MS, Event::HoldEnds { ticket: ticket.0 });
+        self.input(self.switch.shard_of(n), input);
+    }
+
+    fn pay_input(&mut self, waiting: Waiting, wait: Wait, other: bool) -> (Ticket, Input) {
+        let n = waiting.n;
+        let key = key_of(n);
+        let ticket = self.switch.tickets.open(waiting);
+        let amount = self.amount_of(n, other);
+        let mut digest = [u8::from(other); 16];
+        for (to, from) in digest.iter_mut().zip(n.to_le_bytes()) {
+            *to = from;
+        }
+        let request = PayRequest {
+            ticket,
+            key,
+            provider: provider_of(key.merchant),
+            amount,
+            digest,
+            attach: attach_digest(Till::attach(n)),
+            wait,
+        };
+        (ticket, Input::Pay(request))
+    }
+
+    /// A request has been held long enough: it is answered with what everybody can read.
+    pub(super) fn on_hold_ends(&mut self, ticket: u64) {
+        let Some(waiting) = self.switch.tickets.get(Ticket(ticket)).copied() else { return };
+        if !waiting.unanswered {
+            return;
+        }
+        if self.switch.frozen_until > self.now {
+            self.at(self.switch.frozen_until, Event::HoldEnds { ticket });
+            return;
+        }
+        self.judge_patience(waiting.n, waiting.ask);
+        let found = self.switch.find(waiting.n);
+        let told = match (waiting.ask, found) {
+            // It may be on its way into the store: nothing can be said.
+            (Ask::Pay(_) | Ask::PayOther | Ask::Reverse, Seen::Nothing | Seen::Damaged) => (Told::Lost, 0),
+            (Ask::Watch | Ask::Query, found) => found.queried(),
+            (Ask::Pay(_) | Ask::PayOther, Seen::Record(record)) => {
+                let fen = self.amount_of(waiting.n, waiting.ask == Ask::PayOther);
+                let told = match record.amount {
+                    Some(amount) if amount != fen => Told::NumberUsed,
+                    // A decided payment is answered by the shard; if that stands still, nothing is said.
+                    Some(_) | None if record.is_definite() => Told::Lost,
+                    Some(_) | None => Told::of_query(&till::query(&record)),
+                };
+                (told, record.version)
+            }
+            (Ask::Reverse, Seen::Record(record)) => {
+                let answer = till::reverse(&record, Said::Reversal);
+                (Told::of_reverse(answer), record.version)
+            }
+        };
+        self.answer(Ticket(ticket), told.0, told.1);
+    }
+
+    /// Answers a request, if nobody has done so.
+    pub(super) fn answer(&mut self, ticket: Ticket, told: Told, version: u32) {
+        let Some(waiting) = self.switch.tickets.get(ticket) else { return };
+        if std::mem::replace(&mut waiting.unanswered, false) {
+            let Waiting { n, turn, ask, .. } = *waiting;
+            if matches!(ask, Ask::Pay(_) | Ask::PayOther) {
+                let fen = self.amount_of(n, ask == Ask::PayOther).get();
+                self.judge.on_pay_told(n, told, fen);
+            }
+            self.tell(n, turn, told, version);
+        }
+        self.switch.tickets.close_if_done(ticket);
+    }
+
+    /// What a till asks for; another content is one fen more.
+    fn amount_of(&self, n: u32, other: bool) -> protocol::Fen {
+        let index = usize::try_from(n).unwrap_or(usize::MAX);
+        #[expect(clippy::indexing_slicing, reason = "only payments that have begun ask")]
+        let amount = self.tills[index].amount;
+        if other { protocol::Fen::new(amount.get() + 1).unwrap_or(amount) } else { amount }
+    }
+
+    /// Which payment a request is about, and what it asks.
+    pub(super) fn asked(&mut self, ticket: Ticket) -> Option<(u32, Ask)> {
+        self.switch.tickets.get(ticket).map(|waiting| (waiting.n, waiting.ask))
+    }
+
+    /// Takes what is kept to be sent under a ticket; `None` if it was taken before.
+    pub(super) fn take_outgoing(&mut self, ticket: Ticket) -> Option<Ask> {
+        let waiting = self.switch.tickets.get(ticket)?;
+        let ask = waiting.ask;
+        let kept = std::mem::replace(&mut waiting.outgoing, false);
+        self.switch.tickets.close_if_done(ticket);
+        kept.then_some(ask)
+    }
+
+    /// Refuses a request. That nothing was charged may be said only of a number that the store does not know.
+    pub(super) fn refuse(&mut self, ticket: Ticket, why: NotAccepted) {
+        let Some((n, ask)) = self.asked(ticket) else { return };
+        let _ = self.take_outgoing(ticket);
+        let told = match (ask, self.switch.find(n)) {
+            (Ask::Pay(_) | Ask::PayOther, Seen::Record(record)) => {
+                let fen = self.amount_of(n, ask == Ask::PayOther);
+                let same = record.amount.is_none_or(|amount| amount == fen);
+                let said = if same { Said::Repeated } else { Said::OtherContent };
+                (Told::of_pay(&till::pay(&record, said)), record.version)
+            }
+            (Ask::Pay(_) | Ask::PayOther, Seen::Damaged) => (Told::Lost, 0),
+            (Ask::Reverse, _) => (Told::ReverseRefused, 0),
+            // Whoever only asks is answered with what can be read.
+            (Ask::Query | Ask::Watch, found) => found.queried(),
+            (Ask::Pay(_) | Ask::PayOther, Seen::Nothing) => (Told::NotAccepted(why), 0),
+        };
+        self.judge.probes.other(Told::NotAccepted(why).as_str());
+        self.answer(ticket, told.0, told.1);
+    }
+
+    /// A watched order is not in memory: the store has its end, if it exists.
+    pub(super) fn not_here(&mut self, ticket: Ticket) {
+        let Some((n, _)) = self.asked(ticket) else { return };
+        let told = self.switch.find(n).queried();
+        self.answer(ticket, told.0, told.1);
+    }
+
+    /// Tells a till. What the network loses was not told.
+    fn tell(&mut self, n: u32, turn: u16, told: Told, version: u32) {
+        let told = if told != Told::Lost && self.till_network_loses() {
+            self.judge.probes.fault("till_answer_lost");
+            Told::Lost
+        } else {
+            told
+        };
+        self.note(n, || format!("till is told: {} (version {version})", told.as_str()));
+        self.mix(3, u64::from(n), u64::from(version));
+        if told == Told::Lost {
+            return self.on_told(n, turn, told, 10_000);
+        }
+        let wallet = &mut self.wallet;
+        let (now_ms, callers) = (self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0), &self.callers);
+        self.judge.on_told(n, told, version, || {
+            wallet.advance(now_ms);
+            wallet.entry(&super::network::ledger_key(callers, n)).map(Money::of)
+        });
+        let delay_ms = 1 + self.rng.tills.below(20);
+        self.on_told(n, turn, told, delay_ms);
+    }
+}
