@@ -118,6 +118,7 @@ fn documents() -> Vec<Class> {
         ("amount infinite", fen("Infinity"), no_json),
         ("amount in wide digits", fen("１２"), no_json),
         ("number as a number", good.replace(&format!("\"{NUMBER}\""), "20261123000001"), wrong_type),
+        ("code as a member, behind a backtick", put(&format!("\"a`{CODE}\":1")), wrong_type),
         ("code as a number", good.replace(&format!("\"{CODE}\""), CODE), wrong_type),
         ("control character", good.replace("\"b\"", "\"b\u{1}\""), no_json),
         ("line end in a text", good.replace("\"b\"", "\"b\nc\""), no_json),

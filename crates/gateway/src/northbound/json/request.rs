@@ -119,17 +119,19 @@ pub(super) fn problem(err: &RequestError) -> Problem {
     }
 }
 
+/// The longest list of members that is repeated, in bytes; ours has some 300.
+const MEMBERS_MAX: usize = 512;
+
 /// What is wrong with a document, without repeating any value of it: it may be the code.
 fn without_values(err: &serde_json::Error) -> String {
     let text = err.to_string();
     let names_a_member =
         ["missing field", "unknown field", "duplicate field"].iter().any(|kind| text.starts_with(kind));
+    let said = text.rsplit_once(" at line ").map_or(text.as_str(), |(said, _)| said);
     // A member that is called something else than a word may be the code itself, in the wrong place.
-    let name = text.split('`').nth(1).unwrap_or_default();
-    if names_a_member
-        && name.len() <= 64
-        && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
-    {
+    let is_of_words = said.len() <= MEMBERS_MAX
+        && said.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'`' | b',' | b' '));
+    if names_a_member && is_of_words {
         return text;
     }
     let what = if err.is_data() { "a value has the wrong type" } else { "not well-formed JSON" };
