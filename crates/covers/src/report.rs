@@ -41,9 +41,8 @@ pub fn missing(entries: impl Iterator<Item = Entry>, ran: &Ran) -> Vec<Entry> {
 #[must_use]
 pub fn tests_of(entry: &Entry, ran: &Ran) -> Vec<String> {
     match (entry.claim, ran.get(entry.id)) {
-        (Claim::Covered | Claim::ByHand(_), Some(names)) => names.iter().cloned().collect(),
+        (Claim::Covered, Some(names)) => names.iter().cloned().collect(),
         (Claim::Later(why), _) => vec![format!("not yet: {why}")],
-        (Claim::ByHand(place), None) => vec![format!("by hand: {place}")],
         (Claim::Covered, None) => vec!["NONE".to_owned()],
     }
 }
