@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("simulator", &["protocol", "signer", "state-machine", "timer-wheel", "store", "covers"]),
     ("model", &["protocol", "state-machine", "timer-wheel", "store", "covers"]),
     ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),
-    ("gateway", &["protocol", "signer", "timer-wheel", "state-table", "state-machine", "store", "handover"]),
+    ("gateway", &["protocol", "signer", "state-table", "state-machine", "store", "handover"]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
     ("checker", &["covers", "protocol", "signer", "state-machine", "store", "simulator", "till"]),
     ("mutants", &["planted", "protocol", "state-machine", "store", "simulator", "model"]),
