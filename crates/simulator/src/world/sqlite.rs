@@ -1,7 +1,7 @@
 //! The embedded store in a folder of its own, with processes that die without closing it.
 //!
-//! A process that dies leaves its files as they are: they are copied as they stand, the log cut off where the
-//! commit under way was torn, and the next process opens the copy.
+//! A process that dies leaves its files as they are: they are copied as they stand, the log written only as far as
+//! the commit under way came, and the next process opens the copy.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,25 +71,21 @@ impl SqliteDisk {
     /// See [`super::disk::Disk::crash`].
     pub(super) fn crash(&mut self, fate: Fate) -> Option<Vec<Outcome>> {
         let records = std::mem::take(&mut self.under_way);
-        let before = log_len(&self.path());
+        let before = read_log(&self.path());
         let outcomes = match fate {
             Fate::Kept | Fate::Torn(_) if !records.is_empty() => self.store().commit(&records).ok(),
             Fate::Lost | Fate::Kept | Fate::Torn(_) => None,
         };
-        let written = log_len(&self.path());
+        let written = read_log(&self.path());
         let kept = match fate {
-            // At any byte, but not behind the last: that would be all of it.
-            Fate::Torn(draw) => before + draw % written.saturating_sub(before).max(1),
+            Fate::Torn(draw) => torn(&before, written, draw),
             Fate::Lost | Fate::Kept => written,
         };
         let dead = self.path();
         self.life += 1;
         must("copy the store", std::fs::copy(&dead, self.path()));
-        if written > 0 {
-            let log = log_of(&self.path());
-            must("copy the log", std::fs::copy(log_of(&dead), &log));
-            let file = must("open the log", std::fs::OpenOptions::new().write(true).open(&log));
-            must("cut the log", file.set_len(kept));
+        if !kept.is_empty() {
+            must("write the log", std::fs::write(log_of(&self.path()), kept));
         }
         self.store = None;
         self.is_unlocked = false;
@@ -213,8 +209,21 @@ fn log_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn log_len(path: &Path) -> u64 {
-    std::fs::metadata(log_of(path)).map_or(0, |log| log.len())
+/// Empty if there is none.
+fn read_log(path: &Path) -> Vec<u8> {
+    std::fs::read(log_of(path)).unwrap_or_default()
+}
+
+/// The log with the commit written up to one of its bytes, never the last: behind it stands what stood there before,
+/// for a log that begins anew is written over.
+fn torn(before: &[u8], mut written: Vec<u8>, draw: u64) -> Vec<u8> {
+    let differs = |at: &usize| before.get(*at) != written.get(*at);
+    let Some(first) = (0..written.len()).find(differs) else { return written };
+    let last = (0..written.len()).rfind(differs).unwrap_or(first);
+    let cut = first + usize::try_from(draw).unwrap_or(usize::MAX) % (last + 1 - first);
+    written.truncate(cut);
+    written.extend_from_slice(before.get(cut..).unwrap_or_default());
+    written
 }
 
 /// What only a broken machine refuses: a run without its folder proves nothing.
