@@ -33,11 +33,11 @@ impl Wallet {
             Answer { fields: Vec::with_capacity(28), seal: Seal::Signed, of_another_order: false };
         answer.push("return_code", "SUCCESS");
         answer.push("return_msg", "OK");
-        answer.push("appid", &caller.appid);
-        answer.push("mch_id", &caller.mch_id);
+        answer.push("appid", caller.appid.clone());
+        answer.push("mch_id", caller.mch_id.clone());
         for (name, value) in [("sub_appid", &caller.sub_appid), ("sub_mch_id", &caller.sub_mch_id)] {
             if !value.is_empty() {
-                answer.push(name, value);
+                answer.push(name, value.clone());
             }
         }
         answer.push("nonce_str", self.rng.alphanumeric(16));
@@ -175,7 +175,7 @@ impl Wallet {
             answer.push("trade_state", state);
         } else {
             answer.push("trade_state", state);
-            answer.push("out_trade_no", &self.order(index).entry.key.out_trade_no);
+            answer.push("out_trade_no", self.order(index).entry.key.out_trade_no.clone());
             answer.push("attach", &*self.order(index).attach);
         }
         answer.push("trade_state_desc", text);

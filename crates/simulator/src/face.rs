@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use crate::message::{
     Answer, Call, Caller, Micropay, Number, Outcome, Refund, RefundNumber, Reply, Request, Seal,
 };
@@ -187,9 +189,9 @@ impl Face {
         if let Some((_, return_code)) = answer.fields.first_mut() {
             *return_code = "SUCCESS".into();
         }
-        answer.push("appid", &caller.appid);
-        answer.push("mch_id", &caller.mch_id);
-        answer.push("sub_mch_id", &caller.sub_mch_id);
+        answer.push("appid", caller.appid.clone());
+        answer.push("mch_id", caller.mch_id.clone());
+        answer.push("sub_mch_id", caller.sub_mch_id.clone());
         answer.push("nonce_str", Rng::keyed(0, name).alphanumeric(16));
         answer.push("result_code", "FAIL");
         answer.push("err_code", "PARAM_ERROR");
@@ -279,7 +281,7 @@ impl Path {
             Self::Reverse => message.number().map(Call::Reverse),
             Self::Refund => Ok(Call::Refund(Refund {
                 number: message.number()?,
-                out_refund_no: message.must("out_refund_no")?.to_owned(),
+                out_refund_no: message.must("out_refund_no")?.into(),
                 total_fee: message.fen("total_fee")?,
                 refund_fee: message.fen("refund_fee")?,
             })),
@@ -300,8 +302,8 @@ impl Message<'_> {
         self.pairs().find(|(n, _)| *n == name).map_or("", |(_, value)| value)
     }
 
-    fn text(&self, name: &str) -> String {
-        self.get(name).to_owned()
+    fn text(&self, name: &str) -> CompactString {
+        self.get(name).into()
     }
 
     fn must(&self, name: &'static str) -> Result<&str, FieldError> {
@@ -349,8 +351,8 @@ impl Message<'_> {
             return Err(Wrong("out_trade_no"));
         }
         Ok(Micropay {
-            out_trade_no: out_trade_no.to_owned(),
-            auth_code: self.must("auth_code")?.to_owned(),
+            out_trade_no: out_trade_no.into(),
+            auth_code: self.must("auth_code")?.into(),
             total_fee: self.fen("total_fee")?,
             attach: self.text("attach"),
             device_info: self.text("device_info"),

@@ -2,26 +2,24 @@
 
 use std::fmt::Write as _;
 
+use compact_str::CompactString;
+
 /// What names an order: numbers are unique per merchant number. Source: wechatpay-v2 §0.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The provider.
-    pub mch_id: String,
+    pub mch_id: CompactString,
     /// The sub-merchant, or empty.
-    pub sub_mch_id: String,
+    pub sub_mch_id: CompactString,
     /// The merchant's number.
-    pub out_trade_no: String,
+    pub out_trade_no: CompactString,
 }
 
 impl Key {
     /// The key of `out_trade_no` of this merchant.
     #[must_use]
     pub fn new(mch_id: &str, sub_mch_id: &str, out_trade_no: &str) -> Self {
-        Self {
-            mch_id: mch_id.to_owned(),
-            sub_mch_id: sub_mch_id.to_owned(),
-            out_trade_no: out_trade_no.to_owned(),
-        }
+        Self { mch_id: mch_id.into(), sub_mch_id: sub_mch_id.into(), out_trade_no: out_trade_no.into() }
     }
 }
 

@@ -8,13 +8,13 @@ use compact_str::CompactString;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// The provider's `appid`.
-    pub appid: String,
+    pub appid: CompactString,
     /// The provider's `mch_id`.
-    pub mch_id: String,
+    pub mch_id: CompactString,
     /// `sub_appid`, or empty.
-    pub sub_appid: String,
+    pub sub_appid: CompactString,
     /// `sub_mch_id`, or empty.
-    pub sub_mch_id: String,
+    pub sub_mch_id: CompactString,
 }
 
 /// A verified request.
@@ -50,15 +50,15 @@ pub enum Call {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Micropay {
     /// The merchant's number.
-    pub out_trade_no: String,
+    pub out_trade_no: CompactString,
     /// The scanned code.
-    pub auth_code: String,
+    pub auth_code: CompactString,
     /// Fen, at least 1.
     pub total_fee: u64,
     /// Comes back in answers and queries; may be empty.
-    pub attach: String,
+    pub attach: CompactString,
     /// Comes back in answers; may be empty.
-    pub device_info: String,
+    pub device_info: CompactString,
     /// Every other business field that was sent (`body`, `detail`, …), for the comparison with a repeat.
     pub others: Vec<(String, String)>,
 }
@@ -67,12 +67,7 @@ impl Micropay {
     /// A pay request with nothing but what it must have.
     #[must_use]
     pub fn new(out_trade_no: &str, auth_code: &str, total_fee: u64) -> Self {
-        Self {
-            out_trade_no: out_trade_no.to_owned(),
-            auth_code: auth_code.to_owned(),
-            total_fee,
-            ..Self::default()
-        }
+        Self { out_trade_no: out_trade_no.into(), auth_code: auth_code.into(), total_fee, ..Self::default() }
     }
 
     /// Every business field but the code, sorted by name, as `name=value` joined by `&`. Two pay requests with
@@ -98,9 +93,9 @@ impl Micropay {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Number {
     /// The merchant's number.
-    OutTradeNo(String),
+    OutTradeNo(CompactString),
     /// The wallet's number.
-    TransactionId(String),
+    TransactionId(CompactString),
 }
 
 /// A refund request.
@@ -109,7 +104,7 @@ pub struct Refund {
     /// Which order.
     pub number: Number,
     /// The merchant's number of the refund.
-    pub out_refund_no: String,
+    pub out_refund_no: CompactString,
     /// What the order was, in fen.
     pub total_fee: u64,
     /// What to return, in fen.
@@ -120,9 +115,9 @@ pub struct Refund {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundNumber {
     /// The wallet's number of a refund.
-    RefundId(String),
+    RefundId(CompactString),
     /// The merchant's number of a refund.
-    OutRefundNo(String),
+    OutRefundNo(CompactString),
     /// All refunds of an order.
     Order(Number),
 }

@@ -5,6 +5,7 @@ use crate::customer::Refusal;
 use crate::ledger::{Key, State, Violation};
 use crate::message::{Answer, Caller, Number, Refund, RefundNumber};
 use crate::wallet::{Event, Wallet};
+use compact_str::{CompactString, format_compact};
 
 /// Refunds of one order. Source: wechatpay-v2 §3.4.
 const REFUNDS_MAX: usize = 50;
@@ -19,8 +20,8 @@ const NO_REFUND: Refusal = Refusal { code: "REFUNDNOTEXIST", text: "退款订单
 /// One refund.
 #[derive(Debug)]
 pub(crate) struct RefundRecord {
-    out_refund_no: String,
-    refund_id: String,
+    out_refund_no: CompactString,
+    refund_id: CompactString,
     fee_fen: u64,
     at_ms: i64,
     /// When the customer had the money; `None` while PROCESSING.
@@ -88,12 +89,12 @@ impl Wallet {
     }
 
     /// Writes a refund down, PROCESSING.
-    fn record_refund(&mut self, index: usize, out_refund_no: String, fee_fen: u64) -> usize {
+    fn record_refund(&mut self, index: usize, out_refund_no: CompactString, fee_fen: u64) -> usize {
         let at_ms = self.now_ms;
         let date = Beijing::at(at_ms).date();
         let order = self.order_mut(index);
         let position = order.refunds.len();
-        let refund_id = format!("5030{date}{index:010}{position:06}");
+        let refund_id = format_compact!("5030{date}{index:010}{position:06}");
         let key = Key::new(&order.entry.key.mch_id, &order.entry.key.sub_mch_id, &out_refund_no);
         order.entry.refunds += 1;
         order.refunds.push(RefundRecord {
@@ -124,7 +125,7 @@ impl Wallet {
     /// Somebody returns the whole payment on the wallet's platform.
     pub(crate) fn refund_on_platform(&mut self, index: usize) {
         let entry = &self.order(index).entry;
-        let (number, fee_fen) = (format!("PF{}", entry.transaction_id), entry.captured_fen);
+        let (number, fee_fen) = (format_compact!("PF{}", entry.transaction_id), entry.captured_fen);
         let position = self.record_refund(index, number, fee_fen);
         self.finish_refund(index, position);
     }
@@ -134,10 +135,10 @@ impl Wallet {
         let order = self.order(index);
         let total = order.entry.captured_fen.to_string();
         answer.push("transaction_id", &order.entry.transaction_id);
-        answer.push("out_trade_no", &order.entry.key.out_trade_no);
+        answer.push("out_trade_no", order.entry.key.out_trade_no.clone());
         if let Some(refund) = order.refunds.get(position) {
-            answer.push("out_refund_no", &refund.out_refund_no);
-            answer.push("refund_id", &refund.refund_id);
+            answer.push("out_refund_no", refund.out_refund_no.clone());
+            answer.push("refund_id", refund.refund_id.clone());
             answer.push("refund_fee", refund.fee_fen.to_string());
             answer.push("coupon_refund_fee", "0");
             answer.push("total_fee", &total);
@@ -203,7 +204,7 @@ impl Wallet {
         let total_fee = order.entry.captured_fen.to_string();
         let returned: u64 = order.refunds.iter().map(|refund| refund.fee_fen).sum();
         answer.push("transaction_id", &order.entry.transaction_id);
-        answer.push("out_trade_no", &order.entry.key.out_trade_no);
+        answer.push("out_trade_no", order.entry.key.out_trade_no.clone());
         answer.push("total_fee", &total_fee);
         answer.push("fee_type", "CNY");
         answer.push("cash_fee", &total_fee);
@@ -215,8 +216,8 @@ impl Wallet {
         let page = order.refunds.get(range).unwrap_or_default();
         answer.push("refund_count", page.len().to_string());
         for (n, refund) in page.iter().enumerate() {
-            answer.push(format!("out_refund_no_{n}"), &refund.out_refund_no);
-            answer.push(format!("refund_id_{n}"), &refund.refund_id);
+            answer.push(format!("out_refund_no_{n}"), refund.out_refund_no.clone());
+            answer.push(format!("refund_id_{n}"), refund.refund_id.clone());
             answer.push(format!("refund_channel_{n}"), "ORIGINAL");
             answer.push(format!("refund_fee_{n}"), refund.fee_fen.to_string());
             answer.push(
@@ -246,9 +247,9 @@ impl Number {
     #[must_use]
     pub fn chosen(transaction_id: &str, out_trade_no: &str) -> Option<Self> {
         if !transaction_id.is_empty() {
-            Some(Self::TransactionId(transaction_id.to_owned()))
+            Some(Self::TransactionId(transaction_id.into()))
         } else if !out_trade_no.is_empty() {
-            Some(Self::OutTradeNo(out_trade_no.to_owned()))
+            Some(Self::OutTradeNo(out_trade_no.into()))
         } else {
             None
         }

@@ -1,5 +1,7 @@
 //! Seeded randomness, frozen for ever: splitmix64. Its numbers are part of every recorded seed.
 
+use compact_str::CompactString;
+
 /// A seeded generator (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -34,14 +36,14 @@ impl Rng {
     }
 
     /// `len` characters of `0-9 a-z A-Z`.
-    pub(crate) fn alphanumeric(&mut self, len: usize) -> String {
+    pub(crate) fn alphanumeric(&mut self, len: usize) -> CompactString {
         const SET: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-        (0..len)
-            .map(|_| {
-                let index = usize::try_from(self.below(62)).unwrap_or_default();
-                char::from(SET.get(index).copied().unwrap_or(b'0'))
-            })
-            .collect()
+        let mut text = CompactString::with_capacity(len);
+        for _ in 0..len {
+            let index = usize::try_from(self.below(62)).unwrap_or_default();
+            text.push(char::from(SET.get(index).copied().unwrap_or(b'0')));
+        }
+        text
     }
 }
 

@@ -19,8 +19,8 @@ const NO: &str = "P20261123000000000001";
 
 fn options() -> Options {
     Options::new(Provider {
-        appid: "wxd930ea5d5a258f4f".to_owned(),
-        mch_id: "1900000109".to_owned(),
+        appid: "wxd930ea5d5a258f4f".into(),
+        mch_id: "1900000109".into(),
         key: KEY.to_owned(),
         sub_merchants: SubMerchants::Any,
     })
@@ -28,10 +28,10 @@ fn options() -> Options {
 
 fn caller() -> Caller {
     Caller {
-        appid: "wxd930ea5d5a258f4f".to_owned(),
-        mch_id: "1900000109".to_owned(),
-        sub_appid: String::new(),
-        sub_mch_id: "1900000110".to_owned(),
+        appid: "wxd930ea5d5a258f4f".into(),
+        mch_id: "1900000109".into(),
+        sub_appid: "".into(),
+        sub_mch_id: "1900000110".into(),
     }
 }
 
@@ -60,11 +60,11 @@ impl Desk {
     }
 
     fn query(&mut self, no: &str) -> Outcome {
-        self.call(Call::OrderQuery(Number::OutTradeNo(no.to_owned())))
+        self.call(Call::OrderQuery(Number::OutTradeNo(no.into())))
     }
 
     fn reverse(&mut self, no: &str) -> Outcome {
-        self.call(Call::Reverse(Number::OutTradeNo(no.to_owned())))
+        self.call(Call::Reverse(Number::OutTradeNo(no.into())))
     }
 
     /// Sets the time to `s` seconds after the start.

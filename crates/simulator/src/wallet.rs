@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use crate::beijing::Beijing;
@@ -34,7 +35,7 @@ pub struct Wallet {
     pub(crate) now_ms: i64,
     pub(crate) orders: Vec<Order>,
     pub(crate) refunds_by_no: HashMap<Key, (usize, usize)>,
-    pub(crate) refunds_by_id: HashMap<String, (usize, usize)>,
+    pub(crate) refunds_by_id: HashMap<CompactString, (usize, usize)>,
     pub(crate) stats: Stats,
     seed: u64,
     by_key: HashMap<Key, usize>,
@@ -200,7 +201,7 @@ impl Wallet {
                 Some(Answer::unsigned("受理机构必须传入sub_mch_id"))
             }
             SubMerchants::Any => None,
-            SubMerchants::Listed(list) if list.contains(&caller.sub_mch_id) => None,
+            SubMerchants::Listed(list) if list.iter().any(|listed| caller.sub_mch_id == *listed) => None,
             SubMerchants::Listed(_) => Some(Answer::unsigned("受理关系不存在")),
         }
     }

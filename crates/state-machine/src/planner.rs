@@ -98,7 +98,8 @@ impl Budget {
         while self.granted.front().is_some_and(|at| now.ms_since(*at) >= WINDOW_MS) {
             self.granted.pop_front();
         }
-        self.limit.saturating_sub(self.used(now).saturating_add(self.reserved))
+        let used = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
+        self.limit.saturating_sub(used.saturating_add(self.reserved))
     }
 
     /// How many went out in the window that ends at `now`.

@@ -150,6 +150,24 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// A message out of names and values that came without bytes: from a simulated peer, say. What [`Reader::read`]
+    /// refuses is not looked for.
+    pub fn collect<'m, 'p>(&'m mut self, pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> Message<'m> {
+        self.scratch.clear();
+        self.pairs.clear();
+        for (name, value) in pairs {
+            let [name, value] = [name, value].map(|text| {
+                let start = self.scratch.len();
+                self.scratch.push_str(text);
+                Span { start, end: self.scratch.len() }
+            });
+            self.pairs.push(Pair { name, value });
+        }
+        Message { document: "", scratch: &self.scratch, pairs: &self.pairs }
+    }
+}
+
 impl fmt::Debug for Reader {
     /// Shows no text: it may hold codes and `openid`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

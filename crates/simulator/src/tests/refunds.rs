@@ -6,8 +6,8 @@ use crate::{Answer, Call, Code, Number, Refund, RefundNumber, Reply};
 impl Desk {
     fn refund(&mut self, out_refund_no: &str, refund_fee: u64) -> String {
         let refund = Refund {
-            number: Number::OutTradeNo(NO.to_owned()),
-            out_refund_no: out_refund_no.to_owned(),
+            number: Number::OutTradeNo(NO.into()),
+            out_refund_no: out_refund_no.into(),
             total_fee: 1000,
             refund_fee,
         };
@@ -21,7 +21,7 @@ impl Desk {
     }
 
     fn refunds_of_order(&mut self, offset: Option<u32>) -> Answer {
-        self.refunds(RefundNumber::Order(Number::OutTradeNo(NO.to_owned())), offset)
+        self.refunds(RefundNumber::Order(Number::OutTradeNo(NO.into())), offset)
     }
 }
 
@@ -117,11 +117,11 @@ fn refunds_come_in_pages_of_ten() {
 fn one_refund_is_found_by_either_number() {
     let mut desk = paid(0);
     desk.refund("R1", 400);
-    let by_no = desk.refunds(RefundNumber::OutRefundNo("R1".to_owned()), None);
+    let by_no = desk.refunds(RefundNumber::OutRefundNo("R1".into()), None);
     let refund_id = by_no.get("refund_id_0").expect("listed").to_owned();
-    let by_id = desk.refunds(RefundNumber::RefundId(refund_id), None);
+    let by_id = desk.refunds(RefundNumber::RefundId(refund_id.into()), None);
     assert_eq!(fields(&by_id, &["out_refund_no_0", "refund_fee_0"]), ["R1", "400"]);
-    let unknown = desk.refunds(RefundNumber::OutRefundNo("R2".to_owned()), None);
+    let unknown = desk.refunds(RefundNumber::OutRefundNo("R2".into()), None);
     assert_eq!(answer_code(&unknown), "REFUNDNOTEXIST");
 }
 

@@ -51,12 +51,12 @@ fn other_content_under_the_number_is_refused() {
 fn numbers_belong_to_a_merchant() {
     let mut desk = Desk::new(options());
     desk.pay(NO, &Code::for_customer(0, 1), 1288);
-    let neighbour = Caller { sub_mch_id: "1900000111".to_owned(), ..caller() };
+    let neighbour = Caller { sub_mch_id: "1900000111".into(), ..caller() };
     let request = |call| Request { caller: neighbour.clone(), call };
     let pay = Call::Micropay(Micropay::new(NO, Code::for_customer(0, 2).as_str(), 5));
     assert_eq!(words(&desk.wallet.handle(&request(pay), START_MS).reply), "SUCCESS");
     let transaction_id = desk.wallet.entry(&key(NO)).expect("recorded").transaction_id.clone();
-    let query = Call::OrderQuery(Number::TransactionId(transaction_id));
+    let query = Call::OrderQuery(Number::TransactionId(transaction_id.into()));
     assert_eq!(words(&desk.wallet.handle(&request(query.clone()), START_MS).reply), "ORDERNOTEXIST");
     assert_eq!(words(&desk.call(query).reply), "SUCCESS");
     assert_eq!(desk.wallet.entry(&Key::new("1900000109", "1900000111", NO)).map(|e| e.captured_fen), Some(5));
@@ -190,12 +190,12 @@ fn callers_whose_ids_do_not_belong_together_are_refused() {
     };
     let listed = || SubMerchants::Listed(vec!["1900000110".to_owned()]);
     check(listed(), |_| {}, "SUCCESS");
-    check(listed(), |c| "1900000111".clone_into(&mut c.sub_mch_id), "unsigned:受理关系不存在");
+    check(listed(), |c| c.sub_mch_id = "1900000111".into(), "unsigned:受理关系不存在");
     check(SubMerchants::Any, |c| c.sub_mch_id.clear(), "unsigned:受理机构必须传入sub_mch_id");
     check(SubMerchants::Plain, |c| c.sub_mch_id.clear(), "SUCCESS");
     check(SubMerchants::Plain, |_| {}, "unsigned:普通商户不能传入sub_mch_id");
-    check(SubMerchants::Any, |c| "wx2421b1c4370ec43b".clone_into(&mut c.appid), "APPID_MCHID_NOT_MATCH");
-    check(SubMerchants::Any, |c| "1900000999".clone_into(&mut c.mch_id), "unsigned:商户号非法");
+    check(SubMerchants::Any, |c| c.appid = "wx2421b1c4370ec43b".into(), "APPID_MCHID_NOT_MATCH");
+    check(SubMerchants::Any, |c| c.mch_id = "1900000999".into(), "unsigned:商户号非法");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Real requests: the production writer and signer, and the check of what comes back.
 
+use compact_str::{CompactString, ToCompactString as _, format_compact};
 use protocol::wechat_v2::field;
 use protocol::wechat_v2::verdict::Signature;
 use protocol::xml::{Message, Writer};
@@ -41,9 +42,9 @@ impl Client {
     /// Writes and signs a request.
     pub(super) fn write(&mut self, provider: usize, request: &Request) -> Vec<u8> {
         self.nonce += 1;
-        let nonce = format!("N{:031}", self.nonce);
+        let nonce = format_compact!("N{:031}", self.nonce);
         let caller = &request.caller;
-        let mut pairs: Vec<(&str, String)> = vec![
+        let mut pairs: Vec<(&str, CompactString)> = vec![
             (field::APPID, caller.appid.clone()),
             (field::MCH_ID, caller.mch_id.clone()),
             (field::SUB_MCH_ID, caller.sub_mch_id.clone()),
@@ -53,17 +54,17 @@ impl Client {
             Call::Micropay(pay) => {
                 pairs.push((field::OUT_TRADE_NO, pay.out_trade_no.clone()));
                 pairs.push((field::AUTH_CODE, pay.auth_code.clone()));
-                pairs.push((field::TOTAL_FEE, pay.total_fee.to_string()));
-                pairs.push((field::SPBILL_CREATE_IP, "127.0.0.1".to_owned()));
+                pairs.push((field::TOTAL_FEE, pay.total_fee.to_compact_string()));
+                pairs.push((field::SPBILL_CREATE_IP, CompactString::const_new("127.0.0.1")));
                 pairs.push((field::ATTACH, pay.attach.clone()));
-                pairs.extend(pay.others.iter().map(|(name, value)| (name.as_str(), value.clone())));
+                pairs.extend(pay.others.iter().map(|(name, value)| (name.as_str(), value.as_str().into())));
             }
             Call::OrderQuery(number) | Call::Reverse(number) => pairs.push(numbered(number)),
             Call::Refund(refund) => {
                 pairs.push(numbered(&refund.number));
                 pairs.push((field::OUT_REFUND_NO, refund.out_refund_no.clone()));
-                pairs.push((field::TOTAL_FEE, refund.total_fee.to_string()));
-                pairs.push((field::REFUND_FEE, refund.refund_fee.to_string()));
+                pairs.push((field::TOTAL_FEE, refund.total_fee.to_compact_string()));
+                pairs.push((field::REFUND_FEE, refund.refund_fee.to_compact_string()));
             }
             Call::RefundQuery { number, offset } => {
                 pairs.push(match number {
@@ -71,14 +72,14 @@ impl Client {
                     RefundNumber::OutRefundNo(no) => (field::OUT_REFUND_NO, no.clone()),
                     RefundNumber::RefundId(id) => ("refund_id", id.clone()),
                 });
-                pairs.extend(offset.map(|offset| ("offset", offset.to_string())));
+                pairs.extend(offset.map(|offset| ("offset", offset.to_compact_string())));
             }
         }
         pairs.retain(|(_, value)| !value.is_empty());
         let mut document = Vec::with_capacity(1_024);
         let Some((key, kind)) = self.keys.get(provider) else { return document };
         if *kind == Kind::HmacSha256 {
-            pairs.push((field::SIGN_TYPE, kind.as_str().to_owned()));
+            pairs.push((field::SIGN_TYPE, kind.as_str().into()));
         }
         let borrowed = || pairs.iter().map(|(name, value)| (*name, value.as_str()));
         let sign = key.sign(*kind, borrowed(), &mut self.scratch);
@@ -100,7 +101,7 @@ impl Client {
     }
 }
 
-fn numbered(number: &Number) -> (&'static str, String) {
+fn numbered(number: &Number) -> (&'static str, CompactString) {
     match number {
         Number::OutTradeNo(text) => (field::OUT_TRADE_NO, text.clone()),
         Number::TransactionId(text) => (field::TRANSACTION_ID, text.clone()),

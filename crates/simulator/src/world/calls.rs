@@ -87,7 +87,7 @@ pub(super) struct Calls {
     free: Vec<u32>,
     count: usize,
     reader: Reader,
-    document: Vec<u8>,
+    typed: Reader,
     /// Real requests and signatures, if the run has them.
     pub(super) client: Option<Client>,
 }
@@ -99,7 +99,7 @@ impl Calls {
             free: Vec::new(),
             count: 0,
             reader: Reader::new(),
-            document: Vec::new(),
+            typed: Reader::new(),
             client: bytes.then(Client::new),
         }
     }
@@ -305,7 +305,7 @@ impl World {
         let (n, left_at) = self.calls.get(call).map(|calling| (calling.n, calling.left_at))?;
         let (left_tick, delivered_once) = (left_at.map(|at| self.tick_of(at)), self.delivered_once(n));
         let Self { calls, callers, judge, .. } = self;
-        let Calls { slots, reader, document, client, .. } = calls;
+        let Calls { slots, reader, typed, client, .. } = calls;
         let (_, place) = slots.get_mut(call.slot as usize)?;
         let calling = place.as_mut()?;
         let key = calling.record.key;
@@ -320,7 +320,7 @@ impl World {
             amount,
             delivered_once,
         };
-        let exchange = received.exchange(document);
+        let exchange = received.exchange(typed);
         let verify = |message: &Message<'_>| received.signature(client.as_mut(), provider, message);
         let (order, call, amount) = (calling.order, calling.call, calling.record.amount);
         let shard = usize::from(calling.shard);
@@ -330,11 +330,11 @@ impl World {
                     verdict::micropay(&exchange, &expects(amount), reader, verify);
                 judge.probes.row(row);
                 believed = keep_connection;
-                let lies = broken == Some(Broken::LostAsUnsent) && exchange == Exchange::Lost;
+                let lies = broken == Some(Broken::LostAsUnsent) && matches!(exchange, Exchange::Lost);
                 if lies {
                     Input::PayReply { order, left_at: None, row: Row::A1, fact: PayFact::Unsent }
                 } else {
-                    let left_at = left_tick.filter(|_| exchange != Exchange::Unsent);
+                    let left_at = left_tick.filter(|_| !matches!(exchange, Exchange::Unsent));
                     Input::PayReply { order, left_at, row, fact }
                 }
             }

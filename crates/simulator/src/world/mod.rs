@@ -8,6 +8,7 @@
 //! A run has two phases: faults, then a calm in which every order must come to its end. The same [`Setup`] gives
 //! the same run and the same [`Report::hash`]. Source: DESIGN §1; faults-and-invariants, INV-12, INV-30.
 
+use compact_str::{CompactString, format_compact};
 use state_machine::Policy;
 use state_machine::shard::Call;
 use timer_wheel::{Handle, Tick, Wheel};
@@ -211,10 +212,10 @@ impl World {
                 let provider = tills::provider_of(state_machine::MerchantId(merchant)).0;
                 let provider = options.providers.get(usize::try_from(provider).unwrap_or(0));
                 crate::message::Caller {
-                    appid: provider.map(|p| p.appid.clone()).unwrap_or_default(),
-                    mch_id: provider.map(|p| p.mch_id.clone()).unwrap_or_default(),
-                    sub_appid: String::new(),
-                    sub_mch_id: format!("17000000{merchant:02}"),
+                    appid: provider.map_or("", |p| &p.appid).into(),
+                    mch_id: provider.map_or("", |p| &p.mch_id).into(),
+                    sub_appid: CompactString::default(),
+                    sub_mch_id: format_compact!("17000000{merchant:02}"),
                 }
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use protocol::fact::Row;
 use protocol::wechat_v2::verdict::{Exchange, Signature};
-use protocol::xml::Message;
+use protocol::xml::{Message, Reader};
 use state_machine::shard::Call as Ask;
 
 use super::bytes::Client;
@@ -41,8 +41,8 @@ pub(super) enum Received {
 }
 
 impl Received {
-    /// As the transport sees it. The answer's pairs are written without their signature, whose worth is known.
-    pub(super) fn exchange<'a>(&'a self, document: &'a mut Vec<u8>) -> Exchange<'a> {
+    /// As the transport sees it. A typed answer has a stand-in for its signature, whose worth is known.
+    pub(super) fn exchange<'a>(&'a self, typed: &'a mut Reader) -> Exchange<'a> {
         match self {
             Self::Unsent => Exchange::Unsent,
             Self::Lost
@@ -50,8 +50,8 @@ impl Received {
             | Self::Bytes(BytesReply::Drop | BytesReply::Hang) => Exchange::Lost,
             Self::NoCertificate => Exchange::NoCertificate,
             Self::Typed(Reply::Answer(answer)) => {
-                write(answer, document);
-                Exchange::Answer { status: 200, body: document }
+                let mark = (answer.seal != Seal::Unsigned).then_some(("sign", "S"));
+                Exchange::Message(typed.collect(pairs(answer).chain(mark)))
             }
             Self::Typed(Reply::Http { status, html }) | Self::Bytes(BytesReply::Http { status, html }) => {
                 Exchange::Answer { status: *status, body: html.as_bytes() }
@@ -79,13 +79,16 @@ impl Received {
     }
 }
 
+fn pairs(answer: &Answer) -> impl Iterator<Item = (&str, &str)> {
+    answer.fields.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+}
+
 /// Writes an answer with a stand-in for its signature.
 pub(super) fn write(answer: &Answer, document: &mut Vec<u8>) {
     document.clear();
     document.extend_from_slice(b"<xml>");
     let mark = (answer.seal != Seal::Unsigned).then_some(("sign", "S"));
-    let pairs = answer.fields.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
-    for (name, value) in pairs.chain(mark) {
+    for (name, value) in pairs(answer).chain(mark) {
         document.push(b'<');
         document.extend_from_slice(name.as_bytes());
         document.extend_from_slice(b"><![CDATA[");
@@ -272,7 +275,7 @@ impl World {
         let mut request = self.request(n, What::Other(Ask::Refund), total_fee, "PLATFORM", 0);
         if let Call::Refund(refund) = &mut request.call {
             refund.refund_fee = refund_fee;
-            refund.out_refund_no = format!("PLATFORM{n}");
+            refund.out_refund_no = compact_str::format_compact!("PLATFORM{n}");
         }
         if refund_fee > 0 {
             self.wallet.handle(&request, now_ms);
@@ -288,7 +291,7 @@ impl World {
         let key = key_of(n);
         let merchant = usize::try_from(key.merchant.0).unwrap_or(usize::MAX);
         let Some(caller) = self.callers.get(merchant) else { return };
-        let number = Number::OutTradeNo(key.number.as_str().to_owned());
+        let number = Number::OutTradeNo(key.number.as_str().into());
         let Some(index) = self.wallet.find(caller, &number) else { return };
         let entry = &self.wallet.order(index).entry;
         // After a verified refusal (21), or where the wallet says that nothing can be reversed any more (37), that
@@ -334,12 +337,12 @@ impl World {
         let number = key.number.as_str();
         let merchant = usize::try_from(key.merchant.0).unwrap_or(usize::MAX);
         let caller = self.callers.get(merchant).cloned().unwrap_or_default();
-        let order = || Number::OutTradeNo(number.to_owned());
+        let order = || Number::OutTradeNo(number.into());
         let call = match what {
             What::Pay => {
                 let till = self.tills.get(usize::try_from(n).unwrap_or(usize::MAX));
                 let mut pay = Micropay::new(number, till.map_or("", |till| till.code.as_str()), amount);
-                Till::attach(n).clone_into(&mut pay.attach);
+                pay.attach = Till::attach(n).into();
                 pay.others.push(("body".to_owned(), "可乐".to_owned()));
                 Call::Micropay(pay)
             }
@@ -347,7 +350,7 @@ impl World {
             What::Other(Ask::Reverse) => Call::Reverse(order()),
             What::Other(Ask::Refund) => Call::Refund(Refund {
                 number: order(),
-                out_refund_no: refund_no.to_owned(),
+                out_refund_no: refund_no.into(),
                 total_fee: amount,
                 refund_fee: amount,
             }),

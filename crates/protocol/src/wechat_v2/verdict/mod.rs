@@ -23,7 +23,7 @@ use crate::ids::{OutTradeNo, Text};
 use crate::xml::Message;
 
 /// How a call ended, as far as the transport knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Exchange<'a> {
     /// Not one byte of the request was written to a connection.
     Unsent,
@@ -38,6 +38,8 @@ pub enum Exchange<'a> {
         /// HTTP body.
         body: &'a [u8],
     },
+    /// A whole answer came with HTTP status 200, and has been read.
+    Message(Message<'a>),
 }
 
 /// What the check of a message's signature found.

@@ -86,18 +86,20 @@ impl<'m> Reply<'m> {
         reader: &'m mut Reader,
         verify: impl FnOnce(&Message<'_>) -> Signature,
     ) -> Result<Self, Misfit> {
-        let body = match *exchange {
+        let message = match *exchange {
             Exchange::Unsent => return Err(Misfit::new(Cause::Unsent)),
             Exchange::Lost => return Err(Misfit::new(Cause::Lost)),
             Exchange::NoCertificate | Exchange::Answer { status: 400, .. } => {
                 return Err(Misfit::new(Cause::NoCertificate));
             }
-            Exchange::Answer { status: 200, body } => body,
+            Exchange::Answer { status: 200, body } => {
+                reader.read(body).map_err(|_| Misfit::new(Cause::NotXml))?
+            }
+            Exchange::Message(message) => message,
             Exchange::Answer { status, .. } => {
                 return Err(Misfit { throttled: status == 429, ..Misfit::new(Cause::NotXml) });
             }
         };
-        let message = reader.read(body).map_err(|_| Misfit::new(Cause::NotXml))?;
         match message.get(field::RETURN_CODE) {
             Some("SUCCESS") => {}
             Some("FAIL") => return Err(refused(&message)),
