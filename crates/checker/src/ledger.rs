@@ -50,7 +50,7 @@ pub async fn fetch(plain: SocketAddr) -> anyhow::Result<Ledger> {
     text.lines()
         .map(|line| {
             let entry = entry(line).with_context(|| format!("a line of the ledger: {line}"))?;
-            Ok(((entry.key.sub_mch_id.clone(), entry.key.out_trade_no.clone()), entry))
+            Ok(((entry.key.sub_mch_id.to_string(), entry.key.out_trade_no.to_string()), entry))
         })
         .collect()
 }

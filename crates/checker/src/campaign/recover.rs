@@ -197,10 +197,10 @@ fn fill(left: &Left, count: u64) -> anyhow::Result<()> {
         let number = format!("R{n:010}");
         let customer = if n % UNPAID_ONE_IN == 0 { 200 } else { 0 };
         let caller = Caller {
-            appid: PROVIDER_APPID.to_owned(),
-            mch_id: PROVIDER_MCH_ID.to_owned(),
-            sub_appid: String::new(),
-            sub_mch_id: merchant.upstream.clone(),
+            appid: PROVIDER_APPID.into(),
+            mch_id: PROVIDER_MCH_ID.into(),
+            sub_appid: "".into(),
+            sub_mch_id: merchant.upstream.as_str().into(),
         };
         let code = Code::for_customer(customer, n + 1);
         let call = Call::Micropay(Micropay::new(&number, code.as_str(), FEN));

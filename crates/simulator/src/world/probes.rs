@@ -11,61 +11,98 @@ pub struct Probes {
     /// Customers who acted, by number.
     pub customers: BTreeMap<u8, u64>,
     /// Rows that classified an answer.
-    pub rows: BTreeMap<&'static str, u64>,
+    pub rows: Counts,
     /// States that became durable.
-    pub states: BTreeMap<&'static str, u64>,
+    pub states: Counts,
     /// Causes of the ends and decisions.
-    pub causes: BTreeMap<&'static str, u64>,
+    pub causes: Counts,
     /// Proofs that no money is kept.
-    pub proofs: BTreeMap<&'static str, u64>,
+    pub proofs: Counts,
     /// Faults.
-    pub faults: BTreeMap<&'static str, u64>,
+    pub faults: Counts,
     /// Words that tills were told.
-    pub told: BTreeMap<&'static str, u64>,
+    pub told: Counts,
     /// Alarms, refusals, holds and what else is worth a name.
-    pub others: BTreeMap<&'static str, u64>,
+    pub others: Counts,
 }
 
-fn count<K: Ord>(map: &mut BTreeMap<K, u64>, key: K) {
-    *map.entry(key).or_insert(0) += 1;
+/// How often each name came. A name is a constant: it is known again by its place in memory, and what comes often
+/// stands in front.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(Vec<(&'static str, u64)>);
+
+impl PartialEq for Counts {
+    fn eq(&self, other: &Self) -> bool {
+        self.sorted() == other.sorted()
+    }
+}
+
+impl Eq for Counts {}
+
+impl Counts {
+    fn count(&mut self, name: &'static str) {
+        let Some(at) = self.0.iter().position(|(known, _)| std::ptr::eq(*known, name)) else {
+            return self.0.push((name, 1));
+        };
+        if let Some((_, n)) = self.0.get_mut(at) {
+            *n += 1;
+        }
+        self.0.swap(at, at.saturating_sub(1));
+    }
+
+    /// Whether it ever came.
+    #[must_use]
+    pub fn contains_key(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == name)
+    }
+
+    /// In the order of the names.
+    #[must_use]
+    pub fn sorted(&self) -> BTreeMap<&'static str, u64> {
+        let mut sorted = BTreeMap::new();
+        for (name, n) in &self.0 {
+            *sorted.entry(*name).or_insert(0) += n;
+        }
+        sorted
+    }
 }
 
 impl Probes {
     pub(super) fn fault(&mut self, name: &'static str) {
-        count(&mut self.faults, name);
+        self.faults.count(name);
     }
 
     pub(super) fn told(&mut self, name: &'static str) {
-        count(&mut self.told, name);
+        self.told.count(name);
     }
 
     pub(super) fn other(&mut self, name: &'static str) {
-        count(&mut self.others, name);
+        self.others.count(name);
     }
 
     pub(super) fn row(&mut self, row: Row) {
-        count(&mut self.rows, row.as_str());
+        self.rows.count(row.as_str());
     }
 
     pub(super) fn customer(&mut self, bb: u8) {
-        count(&mut self.customers, bb);
+        *self.customers.entry(bb).or_insert(0) += 1;
     }
 
     /// A record became durable after `before`.
     pub(super) fn record(&mut self, before: Option<&Record>, record: &Record) {
         let new = |differs: fn(&Record, &Record) -> bool| before.is_none_or(|before| differs(before, record));
         if new(|a, b| a.state != b.state) {
-            count(&mut self.states, state_name(record.state));
+            self.states.count(state_name(record.state));
         }
         if let Some(cause) = record.cause
             && new(|a, b| a.cause != b.cause)
         {
-            count(&mut self.causes, cause.as_str());
+            self.causes.count(cause.as_str());
         }
         if let Some(proof) = record.proof
             && new(|a, b| a.proof != b.proof)
         {
-            count(&mut self.proofs, proof.as_str());
+            self.proofs.count(proof.as_str());
         }
         if let Some(held) = record.held
             && new(|a, b| a.held != b.held)
@@ -86,26 +123,29 @@ impl Probes {
 
     /// Adds the counts of another run.
     pub fn add(&mut self, other: &Self) {
-        fn merge<K: Ord + Copy>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
-            for (key, n) in from {
-                *into.entry(*key).or_insert(0) += n;
-            }
+        for (bb, n) in &other.customers {
+            *self.customers.entry(*bb).or_insert(0) += n;
         }
-        merge(&mut self.customers, &other.customers);
-        merge(&mut self.rows, &other.rows);
-        merge(&mut self.states, &other.states);
-        merge(&mut self.causes, &other.causes);
-        merge(&mut self.proofs, &other.proofs);
-        merge(&mut self.faults, &other.faults);
-        merge(&mut self.told, &other.told);
-        merge(&mut self.others, &other.others);
+        let pairs = [
+            (&mut self.rows, &other.rows),
+            (&mut self.states, &other.states),
+            (&mut self.causes, &other.causes),
+            (&mut self.proofs, &other.proofs),
+            (&mut self.faults, &other.faults),
+            (&mut self.told, &other.told),
+            (&mut self.others, &other.others),
+        ];
+        for (into, from) in pairs {
+            into.0.extend_from_slice(&from.0);
+            into.0 = into.sorted().into_iter().collect();
+        }
     }
 
     /// Each family of counts with its name.
     #[must_use]
     pub fn families(&self) -> Vec<(&'static str, Vec<(String, u64)>)> {
-        let named = |map: &BTreeMap<&'static str, u64>| {
-            map.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>()
+        let named = |counts: &Counts| {
+            counts.sorted().into_iter().map(|(name, n)| (name.to_owned(), n)).collect::<Vec<_>>()
         };
         let customers = self.customers.iter().map(|(bb, n)| (format!("{bb:02}"), *n)).collect();
         vec![

@@ -127,6 +127,8 @@ pub struct Summary {
     pub real_ms: u64,
     /// Seeds that were run twice, to compare.
     pub again: u64,
+    /// Events of the second runs, which `events` leaves out.
+    pub events_again: u64,
     /// Violations.
     pub violations: u64,
     /// Seeds in which a rule did not hold.
@@ -153,6 +155,7 @@ impl Summary {
         self.steps += report.steps;
         self.virtual_ms += report.virtual_ms;
         self.again += u64::from(report.again);
+        self.events_again += if report.again { report.events } else { 0 };
         self.violations += u64::try_from(report.violations.len()).unwrap_or(0);
         if !report.violations.is_empty() {
             self.failing.push(report.seed);
@@ -160,10 +163,10 @@ impl Summary {
         self.probes.add(&report.probes);
     }
 
-    /// Events in a second of real time; 0 if it was not measured.
+    /// Events in a second of real time, those of second runs too; 0 if it was not measured.
     #[must_use]
     pub fn events_per_s(&self) -> u64 {
-        (self.events * 1_000).checked_div(self.real_ms).unwrap_or(0)
+        ((self.events + self.events_again) * 1_000).checked_div(self.real_ms).unwrap_or(0)
     }
 
     fn numbers(&self) -> [(&'static str, u64); 18] {
@@ -206,6 +209,7 @@ impl Summary {
             (&mut self.virtual_ms, other.virtual_ms),
             (&mut self.real_ms, other.real_ms),
             (&mut self.again, other.again),
+            (&mut self.events_again, other.events_again),
             (&mut self.violations, other.violations),
         ];
         sums.into_iter().for_each(|(sum, more)| *sum += more);

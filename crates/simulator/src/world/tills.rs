@@ -99,7 +99,8 @@ pub(super) fn n_of(key: &OrderKey) -> u32 {
 
 /// The half of a payment's place that stands in its number.
 pub(super) fn n_of_text(number: &str) -> Option<u32> {
-    number.strip_prefix('W').and_then(|digits| digits.parse().ok())
+    let digits = number.strip_prefix('W').filter(|digits| (1..=9).contains(&digits.len()))?;
+    digits.bytes().try_fold(0, |n, byte| byte.is_ascii_digit().then(|| 10 * n + u32::from(byte - b'0')))
 }
 
 /// Who carries a merchant.

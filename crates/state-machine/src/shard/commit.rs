@@ -132,7 +132,8 @@ impl Shard {
     /// Sends the pay request of an order without asking whether it may. Only what is planted does so: in the
     /// product this does nothing, whoever calls it.
     pub(super) fn planted_pay(&mut self, order: OrderRef, now: Now) {
-        if !planted!(PaidBeforeDurable) && !planted!(PayResent) {
+        let planted = [planted!(PaidBeforeDurable), planted!(PayResent)];
+        if !planted.contains(&true) {
             return;
         }
         let Some(entry) = self.orders.get(order) else { return };

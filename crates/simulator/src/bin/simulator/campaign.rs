@@ -75,7 +75,7 @@ fn line(head: &str, summary: &Summary) -> String {
         ("events_per_s", summary.events_per_s()),
         ("peak_pending", summary.peak_pending),
         ("peak_open", summary.peak_open),
-        ("faults", summary.probes.faults.values().sum()),
+        ("faults", summary.probes.faults.sorted().into_values().sum()),
         ("violations", summary.violations),
     ] {
         let _ = write!(line, ",\"{name}\":{value}");

@@ -1,6 +1,7 @@
 //! Seeds that must be green, and that one seed is one run.
 
 use super::super::kind::Step;
+use super::super::probes::Counts;
 use super::super::{Kind, Probes, Report, Setup, Tills, follow, out_trade_no, place_of, required, run};
 
 fn green(setup: &Setup) -> Report {
@@ -12,10 +13,7 @@ fn green(setup: &Setup) -> Report {
 }
 
 /// Every name of `names` was reached.
-fn reached(
-    what: &std::collections::BTreeMap<&'static str, u64>,
-    names: impl IntoIterator<Item = &'static str>,
-) {
+fn reached(what: &Counts, names: impl IntoIterator<Item = &'static str>) {
     let missed: Vec<&str> = names.into_iter().filter(|name| !what.contains_key(name)).collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");
 }
