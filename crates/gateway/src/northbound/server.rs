@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -29,12 +29,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
+use super::body::Body;
 use super::guard::{Deadlines, Guarded, Link, REFUSED_TARGET, linger};
 use crate::config::Northbound;
 use crate::metrics::{self, Refusal};
 
-/// An answer, whole.
-pub type Reply = Response<Full<Bytes>>;
+/// An answer.
+pub type Reply = Response<Body>;
 
 /// How long to wait after a failure to accept, such as too many open files (PR-12).
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -187,6 +188,24 @@ impl<H> Drop for Listed<'_, H> {
     }
 }
 
+/// An answer whose body is being made.
+struct Streaming<H> {
+    server: Arc<Server<H>>,
+    link: Arc<Link>,
+}
+
+impl<H> Drop for Streaming<H> {
+    fn drop(&mut self) {
+        let _ = self.link.answered(self.server.now_ms(), false);
+    }
+}
+
+impl<H> Server<H> {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 impl<H: Handler> Server<H> {
     /// Waits for a place, then for a connection: whoever finds no place waits in the kernel's queue.
     async fn next<A: Accept>(
@@ -214,10 +233,6 @@ impl<H: Handler> Server<H> {
         for (_, link) in idle.into_iter().take(count) {
             link.close.notify_one();
         }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn connection<O, S>(self: Arc<Self>, opening: O, peer: SocketAddr, place: OwnedSemaphorePermit)
@@ -267,6 +282,10 @@ impl<H: Handler> Server<H> {
                     return Ok(reply);
                 }
                 let mut reply = server.answer(request, peer).await;
+                if reply.body().is_stream() {
+                    server.bind(&mut reply, link);
+                    return Ok(reply);
+                }
                 let struck = reply.extensions_mut().remove::<Strike>().is_some();
                 if link.answered(server.now_ms(), struck) >= STRIKES_MAX {
                     close(&mut reply);
@@ -306,6 +325,17 @@ impl<H: Handler> Server<H> {
             // A place of this connection is taken, so this ends only when the listener gives up.
             _ = self.places.acquire_many(self.limits.connections_max) => {}
         }
+    }
+
+    /// An answer that goes on is answered when its body ends, which it does when the listener's life goes on: at
+    /// the latest when it stops. What is opened while it drains goes on until then.
+    fn bind(self: &Arc<Self>, reply: &mut Reply, link: Arc<Link>) {
+        let mut life = self.life.clone();
+        let opened = *life.borrow();
+        let over = async move {
+            let _ = life.wait_for(|life| *life > opened || *life == Life::Stopping).await;
+        };
+        reply.body_mut().bind(over, Streaming { server: Arc::clone(self), link });
     }
 
     /// Has the request answered; a panic becomes a 500.
@@ -413,7 +443,7 @@ pub fn plain(status: StatusCode, text: &str) -> Reply {
 /// An answer of a media type.
 #[must_use]
 pub fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(Body::from(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     reply

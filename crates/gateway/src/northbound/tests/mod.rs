@@ -2,6 +2,7 @@
 
 mod http;
 mod json;
+mod stream;
 mod support;
 mod xml;
 mod xml_refused;
