@@ -1,7 +1,8 @@
 //! Durable records, conditional writes, recovery.
 //!
 //! Read in this order: [`contract`] (what every store promises), [`sqlite`] (the embedded store),
-//! [`committer`] (its thread: many batches, one commit), [`merchant`] (who may be paid), [`seal`] (how secrets
+//! [`committer`] (its thread: many batches, one commit), [`merchant`] and [`settings`] (who may be paid, and how),
+//! [`seal`] (how secrets
 //! and checksums are kept), [`memory`] (the simulation's store, which can lose what was not synced).
 #![cfg_attr(not(feature = "power-cut"), forbid(unsafe_code))]
 #![cfg_attr(
@@ -23,6 +24,7 @@ pub mod merchant;
 #[cfg(feature = "power-cut")]
 pub mod power_cut;
 pub mod seal;
+pub mod settings;
 pub mod sqlite;
 
 pub use committer::{CommitQueue, Committer, CommitterOptions, Ended, Observer, ShardIndex};
@@ -31,4 +33,5 @@ pub use contract::{
 };
 pub use merchant::{MerchantError, MerchantRow, NewMerchant};
 pub use seal::SealKey;
+pub use settings::{SettingError, Settings};
 pub use sqlite::{MerchantBook, OpenError, Opening, Options, SqliteReader, SqliteStore};

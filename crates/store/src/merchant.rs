@@ -10,6 +10,7 @@ use state_machine::{Channel, MerchantId, ProviderId, UnixMs};
 use thiserror::Error;
 
 use crate::contract::StoreError;
+use crate::settings::{SettingError, Settings};
 
 /// How a merchant names itself in its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +28,8 @@ pub struct Northbound {
 pub enum Mode {
     /// The wallet's first word is handed on, as the wallet itself would; the till asks again.
     Relay,
+    /// A pay request is answered when its outcome is definite, or after the merchant's hold time.
+    Hold,
 }
 
 impl Mode {
@@ -35,13 +38,14 @@ impl Mode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Relay => "relay",
+            Self::Hold => "hold",
         }
     }
 
     /// The mode stored under `word`.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        (word == "relay").then_some(Self::Relay)
+        [Self::Relay, Self::Hold].into_iter().find(|mode| mode.as_str() == word)
     }
 }
 
@@ -140,6 +144,8 @@ pub struct NewMerchant {
     pub api_key_digest: Option<[u8; 32]>,
     /// How its tills are answered.
     pub mode: Mode,
+    /// What it has set.
+    pub settings: Settings,
     /// Which signatures are taken.
     pub sign_kinds: SignKinds,
 }
@@ -167,6 +173,8 @@ pub struct MerchantRow {
     pub api_key_digest: Option<[u8; 32]>,
     /// How its tills are answered.
     pub mode: Mode,
+    /// What it has set.
+    pub settings: Settings,
     /// Which signatures are taken.
     pub sign_kinds: SignKinds,
     /// Whether new payments are taken.
@@ -230,6 +238,14 @@ pub enum MerchantError {
     SigningKey {
         /// Its place in the call, from 1.
         place: usize,
+    },
+    /// A setting is out of its bounds.
+    #[error("merchant {place} of this call: {why}. Nothing was written. Choose a value within the bounds.")]
+    Setting {
+        /// Its place in the call, from 1.
+        place: usize,
+        /// Which bounds, and why.
+        why: SettingError,
     },
     /// No such merchant.
     #[error("there is no merchant {}. Nothing was changed.", .0.0)]

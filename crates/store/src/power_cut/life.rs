@@ -242,6 +242,7 @@ impl Life {
                     signing_key: SecretString::from("k".repeat(32)),
                     api_key_digest: None,
                     mode: Mode::Relay,
+                    settings: crate::settings::Settings::default(),
                     sign_kinds: SignKinds::Both,
                 })
                 .collect();

@@ -58,8 +58,9 @@ pub enum OpenError {
     },
     /// Made by an older program (CF-09).
     #[error(
-        "the store has schema {found}, this program needs schema {known}; nothing was changed. There is no \
-         upgrade from it: run the program that made it, or begin with a new store."
+        "the store has schema {found}, this program needs schema {known}; nothing was changed. Schema 2 becomes \
+         the present one when the switch, or a command that changes merchants, first opens the store; there is no \
+         upgrade from schema 1: run the program that made it, or begin with a new store."
     )]
     OlderSchema {
         /// What the store has.

@@ -20,17 +20,20 @@ use crate::merchant::{
     SignKinds, Status,
 };
 use crate::seal::{Nonces, Purpose, Sealer};
+use crate::settings::Settings;
 
 /// The columns that the checksum covers, in its order.
 const COLUMNS: &str = "merchants.id, merchants.mch_id, merchants.sub_mch_id, merchants.appid, merchants.provider, \
      merchants.upstream_sub_mch_id, merchants.sub_appid, merchants.signing_key, merchants.api_key_digest, \
-     merchants.mode, merchants.sign_kinds, merchants.status, merchants.created_at";
-const LEN: usize = 13;
+     merchants.mode, merchants.sign_kinds, merchants.status, merchants.created_at, merchants.settings";
+pub(super) const LEN: usize = 14;
+const MODE: usize = 9;
 const STATUS: usize = 11;
+const SETTINGS: usize = 13;
 
 const INSERT: &str = "INSERT INTO merchants (id, mch_id, sub_mch_id, appid, provider, upstream_sub_mch_id, \
-     sub_appid, signing_key, api_key_digest, mode, sign_kinds, status, created_at, checksum) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+     sub_appid, signing_key, api_key_digest, mode, sign_kinds, status, created_at, settings, checksum) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 /// The merchants of a store that is open for writing, on a connection of its own: the committer may own the store
 /// and work on meanwhile.
@@ -119,7 +122,9 @@ impl MerchantBook {
             for (place, (merchant, id)) in (1..).zip(merchants.iter().zip(last.saturating_add(1)..)) {
                 let id = MerchantId(id);
                 let sealed = seal_key(&self.sealer, &mut self.nonces, id, merchant, place)?;
-                let values = values(id, merchant, &sealed, now);
+                merchant.settings.check().map_err(|why| MerchantError::Setting { place, why })?;
+                let settings = merchant.settings.text();
+                let values = values(id, merchant, &sealed, &settings, now);
                 let checksum = checksum(&self.sealer, &values);
                 let parameters =
                     values.iter().copied().chain([ValueRef::Blob(&checksum)]).map(ToSqlOutput::Borrowed);
@@ -141,6 +146,28 @@ impl MerchantBook {
     ///
     /// [`MerchantError::Unknown`], or [`MerchantError::Store`] also if the row is damaged.
     pub fn set_status(&mut self, merchant: MerchantId, status: Status) -> Result<(), MerchantError> {
+        self.change(merchant, &[(STATUS, "status", status.as_str())])
+    }
+
+    /// Answers the tills of `merchant` in another way from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`MerchantError::Setting`], [`MerchantError::Unknown`], or [`MerchantError::Store`] also if the row is
+    /// damaged; nothing was written.
+    pub fn set_answering(
+        &mut self,
+        merchant: MerchantId,
+        mode: Mode,
+        settings: &Settings,
+    ) -> Result<(), MerchantError> {
+        settings.check().map_err(|why| MerchantError::Setting { place: 1, why })?;
+        let text = settings.text();
+        self.change(merchant, &[(MODE, "mode", mode.as_str()), (SETTINGS, "settings", &text)])
+    }
+
+    /// Puts other words into columns of one row, each with its place among what the checksum covers.
+    fn change(&mut self, merchant: MerchantId, changes: &[(usize, &str, &str)]) -> Result<(), MerchantError> {
         let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
         let _turn = self.gate.enter_urgently();
         let transaction =
@@ -157,15 +184,22 @@ impl MerchantBook {
             let mut values = checked(row, &self.sealer).map_err(sqlite)?.map_err(|why| {
                 StoreError::Unreadable(DamagedMerchant { id: merchant.0.into(), why }.to_string())
             })?;
-            if let Some(stored) = values.get_mut(STATUS) {
-                *stored = ValueRef::Text(status.as_str().as_bytes());
+            for (at, _, word) in changes {
+                if let Some(stored) = values.get_mut(*at) {
+                    *stored = ValueRef::Text(word.as_bytes());
+                }
             }
             let checksum = checksum(&self.sealer, &values);
+            for (_, column, word) in changes {
+                transaction
+                    .execute(
+                        &format!("UPDATE merchants SET {column} = ?1 WHERE id = ?2"),
+                        params![word, merchant.0],
+                    )
+                    .map_err(sqlite)?;
+            }
             transaction
-                .execute(
-                    "UPDATE merchants SET status = ?1, checksum = ?2 WHERE id = ?3",
-                    params![status.as_str(), checksum, merchant.0],
-                )
+                .execute("UPDATE merchants SET checksum = ?1 WHERE id = ?2", params![checksum, merchant.0])
                 .map_err(sqlite)?;
         }
         let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
@@ -261,6 +295,7 @@ fn values<'a>(
     id: MerchantId,
     merchant: &'a NewMerchant,
     sealed: &'a [u8],
+    settings: &'a str,
     created_at: UnixMs,
 ) -> [ValueRef<'a>; LEN] {
     let text = |text: &'a str| ValueRef::Text(text.as_bytes());
@@ -280,10 +315,11 @@ fn values<'a>(
         text(merchant.sign_kinds.as_str()),
         text(Status::Active.as_str()),
         ValueRef::Integer(created_at.0),
+        text(settings),
     ]
 }
 
-fn checksum(sealer: &Sealer, values: &[ValueRef<'_>]) -> [u8; crate::seal::CHECKSUM_LEN] {
+pub(super) fn checksum(sealer: &Sealer, values: &[ValueRef<'_>]) -> [u8; crate::seal::CHECKSUM_LEN] {
     let mut canonical = b"merchants".to_vec();
     let mut form = Vec::with_capacity(256);
     canonical_form(values, &mut form);
@@ -319,8 +355,8 @@ fn take(row: &Row<'_>, sealer: &Sealer) -> rusqlite::Result<Result<MerchantRow, 
     let (upstream, sub_appid): (String, Option<String>) = (row.get(5)?, row.get(6)?);
     let (sealed, api_key_digest): (Vec<u8>, Option<[u8; 32]>) = (row.get(7)?, row.get(8)?);
     let (mode, sign_kinds, status): (String, String, String) = (row.get(9)?, row.get(10)?, row.get(11)?);
-    let created_at = UnixMs(row.get(12)?);
-    let (channel, provider_mch_id): (u8, String) = (row.get(14)?, row.get(15)?);
+    let (created_at, settings): (_, String) = (UnixMs(row.get(12)?), row.get(SETTINGS)?);
+    let (channel, provider_mch_id): (u8, String) = (row.get(LEN + 1)?, row.get(LEN + 2)?);
     let Ok(signing_key) = sealer.open(Purpose::SigningKey, &owner(number, &mch_id), &sealed) else {
         return Ok(Err(damaged("its signing key does not open")));
     };
@@ -340,6 +376,7 @@ fn take(row: &Row<'_>, sealer: &Sealer) -> rusqlite::Result<Result<MerchantRow, 
             signing_key: SecretString::from(std::str::from_utf8(&signing_key).ok()?),
             api_key_digest,
             mode: Mode::from_word(&mode)?,
+            settings: Settings::read(&settings)?,
             sign_kinds: SignKinds::from_word(&sign_kinds)?,
             status: Status::from_word(&status)?,
             created_at,

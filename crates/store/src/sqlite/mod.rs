@@ -21,6 +21,7 @@ mod reader;
 mod row;
 mod schema;
 mod tally;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -121,12 +122,15 @@ impl SqliteStore {
             witness.compare(path, None)?;
             schema::create(&mut conn, path, &sealer, &options)?;
         }
-        schema::check(&conn, path, &sealer)?;
+        let found = schema::check_from(&conn, path, &sealer, upgrade::OLDEST)?;
         schema::make_durable(&layer, &conn, path, &options)?;
-        let tally = schema::tally(&conn, path, &sealer)?;
+        let mut tally = schema::tally(&conn, path, &sealer)?;
         let opening = witness.compare(path, Some(&tally))?;
         if witness.is_doubtful(&tally) {
             schema::settle(&conn, path, &options)?;
+        }
+        if found < schema::SCHEMA {
+            tally = upgrade::upgrade(&mut conn, path, &sealer, tally)?;
         }
         let (fence, bytes) = schema::next_fence(&mut conn, path, &sealer, tally)?;
         let mark = Mark::open(&layer, path);

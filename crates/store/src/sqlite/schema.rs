@@ -16,7 +16,7 @@ use crate::contract::Fence;
 use crate::seal::Sealer;
 
 /// The schema that this program reads and writes.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 /// How long an opening waits for a reader that hinders it. The switch takes no payment meanwhile; restarted at once
 /// instead, it would be given up by its supervisor.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
@@ -99,6 +99,7 @@ CREATE TABLE merchants (
     status TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     checksum BLOB NOT NULL,
+    settings TEXT NOT NULL DEFAULT '',
     UNIQUE (mch_id, sub_mch_id, appid),
     UNIQUE (provider, upstream_sub_mch_id)
 ) STRICT;
@@ -204,6 +205,19 @@ fn readable_view() -> String {
 
 /// Refuses what is no store, another schema, and another master key.
 pub(super) fn check(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<(), OpenError> {
+    let found = check_from(conn, path, sealer, SCHEMA)?;
+    debug_assert_eq!(found, SCHEMA, "no other one passes");
+    Ok(())
+}
+
+/// Refuses what is no store, a schema older than `least` or newer than this program's, and another master key.
+/// Returns the schema.
+pub(super) fn check_from(
+    conn: &Connection,
+    path: &Path,
+    sealer: &Sealer,
+    least: u32,
+) -> Result<u32, OpenError> {
     let not_a_store = || OpenError::NotAStore { path: path.to_owned() };
     let application_id: i64 = conn
         .pragma_query_value(None, "application_id", |row| row.get(0))
@@ -219,7 +233,7 @@ pub(super) fn check(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<(
     if found > SCHEMA {
         return Err(OpenError::NewerSchema { found, known: SCHEMA });
     }
-    if found < SCHEMA {
+    if found < least {
         return Err(OpenError::OlderSchema { found, known: SCHEMA });
     }
     let (store_id, key_check): (Vec<u8>, Vec<u8>) = conn
@@ -230,7 +244,7 @@ pub(super) fn check(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<(
     if sealer.key_check(&store_id).as_slice() != key_check.as_slice() {
         return Err(OpenError::WrongKey { path: path.to_owned() });
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Sets what makes a commit survive a power cut, and reads it back.

@@ -10,3 +10,4 @@ mod merchants;
 mod power_cuts;
 mod refusals;
 mod support;
+mod upgrade;

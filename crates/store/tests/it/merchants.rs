@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use state_machine::{Channel, MerchantId, ProviderId, UnixMs};
 use store::merchant::{Mode, Northbound, SignKinds, Status, api_key_digest};
-use store::{MerchantBook, MerchantError, NewMerchant, SqliteReader};
+use store::{MerchantBook, MerchantError, NewMerchant, Settings, SqliteReader};
 
 use crate::support::{NOW_MS, Place, seal_key};
 
@@ -22,6 +22,7 @@ fn merchant(provider: ProviderId, at: u32) -> NewMerchant {
         signing_key: SecretString::from(format!("{at:032}")),
         api_key_digest: None,
         mode: Mode::Relay,
+        settings: Settings::default(),
         sign_kinds: SignKinds::Both,
     }
 }
@@ -172,4 +173,36 @@ fn a_damaged_merchant_is_closed_and_the_others_are_open() {
         assert!(book.set_status(MerchantId(2), Status::Active).is_err(), "{change}");
         assert_eq!(book.merchants().expect("readable").damaged.len(), 1, "{change}");
     }
+}
+
+#[test]
+fn how_tills_are_answered_is_kept_and_bounded() {
+    let place = Place::new();
+    let (mut book, provider) = book(&place);
+    let settings = Settings { hold_ms: Some(10_000), long_poll_ms: None };
+    book.add(&NewMerchant { mode: Mode::Hold, settings, ..merchant(provider, 1) }, NOW).expect("added");
+    let now = |book: &mut MerchantBook| {
+        let read = book.merchants().expect("readable");
+        assert_eq!(read.damaged, []);
+        (read.rows[0].mode, read.rows[0].settings)
+    };
+    assert_eq!(now(&mut book), (Mode::Hold, settings));
+    let other = Settings { hold_ms: None, long_poll_ms: Some(2_500) };
+    book.set_answering(MerchantId(1), Mode::Relay, &other).expect("changed");
+    assert_eq!(now(&mut book), (Mode::Relay, other));
+    // Out of bounds: nothing is written.
+    let over = Settings { hold_ms: Some(u32::MAX), long_poll_ms: None };
+    assert!(matches!(
+        book.set_answering(MerchantId(1), Mode::Hold, &over),
+        Err(MerchantError::Setting { .. })
+    ));
+    let added = book.add(&NewMerchant { settings: over, ..merchant(provider, 2) }, NOW);
+    assert!(matches!(added, Err(MerchantError::Setting { place: 1, .. })), "{added:?}");
+    let unknown = book.set_answering(MerchantId(2), Mode::Hold, &other);
+    assert_eq!(unknown, Err(MerchantError::Unknown(MerchantId(2))));
+    assert_eq!(now(&mut book), (Mode::Relay, other));
+    // A setting of a later version closes the merchant, and no other; so does one written by hand.
+    place.sql().execute("UPDATE merchants SET settings = 'v1 hold_ms=1'", []).expect("written by hand");
+    let read = book.merchants().expect("readable");
+    assert_eq!((read.rows.len(), read.damaged.len()), (0, 1));
 }

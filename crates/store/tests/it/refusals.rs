@@ -46,14 +46,14 @@ fn other_schemas_are_refused() {
     let place = Place::new();
     drop(place.open());
     for (schema, expected) in [
-        (3, OpenError::NewerSchema { found: 3, known: 2 }),
-        (1, OpenError::OlderSchema { found: 1, known: 2 }),
+        (4, OpenError::NewerSchema { found: 4, known: 3 }),
+        (1, OpenError::OlderSchema { found: 1, known: 3 }),
     ] {
         place.sql().execute("UPDATE store SET schema = ?1", [schema]).expect("written by hand");
         assert_eq!(open(&place.path()).expect_err("another schema"), expected);
         assert_eq!(SqliteReader::open(&place.path(), &seal_key()).expect_err("another schema"), expected);
     }
-    place.sql().execute("UPDATE store SET schema = 2", []).expect("written by hand");
+    place.sql().execute("UPDATE store SET schema = 3", []).expect("written by hand");
     drop(place.open());
 }
 

@@ -1,0 +1,162 @@
+//! What a merchant may set for itself, as one small text beside its row.
+//!
+//! A setting that is not set is not stored: its default may change, and that of the configuration applies. A name
+//! that this version does not know closes the merchant rather than being left out: what it asks for would not be
+//! done (INV-29). So another setting is another line in [`Settings::read`], and no other schema.
+
+use std::fmt::Write as _;
+
+use thiserror::Error;
+
+/// The first word of a stored text.
+const VERSION: &str = "v1";
+
+/// The longest time that a pay request may be held, in milliseconds: shorter than a stop waits by default, so that
+/// no till is cut off. Published clients read for 8 s (official Java SDK) to 10 s unless they are told otherwise:
+/// longer holds are for tills that were. Source: wechatpay-v2 §1.4.
+pub const HOLD_MS_MAX: u32 = 30_000;
+/// The shortest time that a pay request may be held: below, nothing but the wallet's first word would come in time.
+pub const HOLD_MS_MIN: u32 = 1_000;
+/// The longest time that a query may wait: a second under the shortest read deadline that a published client has by
+/// itself, 8 s. Source: wechatpay-v2 §1.4.
+pub const LONG_POLL_MS_MAX: u32 = 7_000;
+/// How long a query waits where a merchant has set nothing: a second under 5 s, the shortest read deadline that is
+/// recommended for queries. Source: wechatpay-v2 §1.4.
+pub const LONG_POLL_MS: u32 = 4_000;
+
+/// What a merchant has set; `None` where it has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// In hold mode: how long a pay request waits for a definite outcome, [`HOLD_MS_MIN`] to [`HOLD_MS_MAX`].
+    pub hold_ms: Option<u32>,
+    /// How long a query of an open payment waits for its outcome, 0 to [`LONG_POLL_MS_MAX`]; 0 answers at once.
+    pub long_poll_ms: Option<u32>,
+}
+
+/// A setting outside of its bounds. Nothing was stored.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("{name} is {value} ms; it must be {least} to {most} ms: {why}")]
+pub struct SettingError {
+    /// Which.
+    pub name: &'static str,
+    /// What it was to be.
+    pub value: u32,
+    /// The least that is taken.
+    pub least: u32,
+    /// The most that is taken.
+    pub most: u32,
+    /// What the bounds are for.
+    pub why: &'static str,
+}
+
+impl Settings {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingError`] for the first that does not hold.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let within = |name, value: Option<u32>, least, most, why| match value {
+            Some(value) if !(least..=most).contains(&value) => {
+                Err(SettingError { name, value, least, most, why })
+            }
+            Some(_) | None => Ok(()),
+        };
+        let hold = "the till must still be reading when the answer comes, and a stop waits for it";
+        let poll = "published clients stop reading after 8 s";
+        within("hold", self.hold_ms, HOLD_MS_MIN, HOLD_MS_MAX, hold)?;
+        within("long poll", self.long_poll_ms, 0, LONG_POLL_MS_MAX, poll)
+    }
+
+    /// The text that is stored; empty where nothing is set.
+    #[must_use]
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in [("hold_ms", self.hold_ms), ("long_poll_ms", self.long_poll_ms)] {
+            if let Some(value) = value {
+                if text.is_empty() {
+                    text.push_str(VERSION);
+                }
+                // Writing to a text cannot fail.
+                let _ = write!(text, " {name}={value}");
+            }
+        }
+        text
+    }
+
+    /// Reads a stored text; `None` for another version, a name that is unknown or comes twice, or a value out of
+    /// bounds.
+    #[must_use]
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let mut settings = Self::default();
+        let mut words = text.split(' ');
+        if !matches!(words.next(), Some("" | VERSION)) {
+            return None;
+        }
+        for word in words {
+            let (name, value) = word.split_once('=')?;
+            let place = match name {
+                "hold_ms" => &mut settings.hold_ms,
+                "long_poll_ms" => &mut settings.long_poll_ms,
+                _ => return None,
+            };
+            if place.replace(value.parse().ok()?).is_some() {
+                return None;
+            }
+        }
+        // One form for one meaning: what this version would not write it did not write.
+        (settings.check().is_ok() && settings.text() == text).then_some(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, Settings};
+
+    #[test]
+    fn settings_come_back_as_they_were_stored() {
+        for (hold_ms, long_poll_ms, text) in [
+            (None, None, ""),
+            (Some(8_000), None, "v1 hold_ms=8000"),
+            (None, Some(0), "v1 long_poll_ms=0"),
+            (Some(HOLD_MS_MAX), Some(LONG_POLL_MS_MAX), "v1 hold_ms=30000 long_poll_ms=7000"),
+        ] {
+            let settings = Settings { hold_ms, long_poll_ms };
+            assert_eq!(settings.text(), text);
+            assert_eq!(Settings::read(text), Some(settings));
+        }
+    }
+
+    #[test]
+    fn what_this_version_did_not_write_is_not_guessed_at() {
+        let _covers = covers::covers(&["INV-29"]);
+        for text in [
+            "v2 hold_ms=8000",
+            "v1",
+            "hold_ms=8000",
+            "v1 hold_ms=8000 hold_ms=8000",
+            "v1 hold_ms=999",
+            "v1 long_poll_ms=7001",
+            "v1 long_poll_ms=07000",
+            "v1 absent=reverse",
+            "v1 hold_ms=8000 ",
+            "v1 long_poll_ms=0 hold_ms=8000",
+        ] {
+            assert_eq!(Settings::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_told_with_their_reason() {
+        let check = |hold_ms, long_poll_ms| Settings { hold_ms, long_poll_ms }.check();
+        assert_eq!(check(Some(HOLD_MS_MIN), Some(LONG_POLL_MS_MAX)), Ok(()));
+        for (hold_ms, long_poll_ms, told) in [
+            (Some(999), None, "hold is 999 ms; it must be 1000 to 30000 ms: the till must still be reading"),
+            (Some(30_001), None, "hold is 30001 ms"),
+            (None, Some(7_001), "long poll is 7001 ms; it must be 0 to 7000 ms: published clients"),
+        ] {
+            let error = check(hold_ms, long_poll_ms).unwrap_err().to_string();
+            assert!(error.starts_with(told), "{error}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! From an older schema to the present one, once, before the first fence is taken: one transaction, so that a power
+//! cut leaves the old store or the new one.
+//!
+//! No row of a payment is touched. A program of the old schema refuses the store from then on (INV-29).
+
+use std::path::Path;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use super::error::OpenError;
+use super::merchants::{LEN, checksum};
+use super::schema::{SCHEMA, broken};
+use super::tally::Tally;
+use crate::seal::{CHECKSUM_LEN, Sealer};
+
+/// The oldest schema that can be brought to the present one.
+pub(super) const OLDEST: u32 = 2;
+
+/// What the checksum of a merchant covered in schema 2, and the checksum.
+const COVERED: &str = "id, mch_id, sub_mch_id, appid, provider, upstream_sub_mch_id, sub_appid, signing_key, \
+     api_key_digest, mode, sign_kinds, status, created_at, checksum";
+
+/// Brings schema 2 to schema 3: merchants have settings, none of which is set. Returns the tally of the commit.
+pub(super) fn upgrade(
+    conn: &mut Connection,
+    path: &Path,
+    sealer: &Sealer,
+    mut tally: Tally,
+) -> Result<Tally, OpenError> {
+    let mut upgrade = || {
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute("ALTER TABLE merchants ADD COLUMN settings TEXT NOT NULL DEFAULT ''", [])?;
+        let mut sound: Vec<(i64, [u8; CHECKSUM_LEN])> = Vec::new();
+        {
+            let mut statement = transaction.prepare(&format!("SELECT {COVERED} FROM merchants"))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                // A row that was damaged before keeps its checksum, and with that stays closed.
+                if let Some(checksum) = covered(row, sealer)? {
+                    sound.push((row.get(0)?, checksum));
+                }
+            }
+        }
+        for (id, checksum) in sound {
+            transaction.execute("UPDATE merchants SET checksum = ?1 WHERE id = ?2", params![checksum, id])?;
+        }
+        transaction.execute("UPDATE store SET schema = ?1 WHERE id = 1", [SCHEMA])?;
+        tally.store(&transaction, sealer)?;
+        transaction.commit()
+    };
+    upgrade().map_err(|error| broken(path, &error))?;
+    tracing::info!(
+        from = OLDEST,
+        to = SCHEMA,
+        "the store has the present schema now; older programs refuse it"
+    );
+    Ok(tally)
+}
+
+/// The checksum that a row has in the present schema; `None` if the one it has does not match.
+fn covered(row: &Row<'_>, sealer: &Sealer) -> rusqlite::Result<Option<[u8; CHECKSUM_LEN]>> {
+    let mut values = [ValueRef::Text(b""); LEN];
+    let (before, _settings) = values.split_at_mut(LEN - 1);
+    for (at, value) in before.iter_mut().enumerate() {
+        *value = row.get_ref(at)?;
+    }
+    let stored = row.get_ref(LEN - 1)?;
+    let holds = matches!(stored, ValueRef::Blob(stored) if checksum(sealer, before).as_slice() == stored);
+    Ok(holds.then(|| checksum(sealer, &values)))
+}
