@@ -7,15 +7,18 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use protocol::{AppId, MchId};
 use secrecy::ExposeSecret as _;
 use signer::{Case, Key, KeyError, Kind, Scratch};
 use state_machine::{MerchantId, ProviderId};
-use store::MerchantRow;
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
+use store::{MerchantRow, Settings};
 use thiserror::Error;
+
+use crate::config::Northbound;
 
 /// The keys that a merchant's tills sign with: the one in use and, while it is being changed, the one before.
 ///
@@ -78,6 +81,8 @@ pub struct Merchant {
     pub bearer: Option<[u8; 32]>,
     /// How its payments are answered.
     pub mode: Mode,
+    /// What it has set.
+    pub settings: Settings,
     /// Whether it may take new payments.
     pub status: Status,
     /// Where its payments go.
@@ -261,6 +266,7 @@ impl Merchant {
             kinds: row.sign_kinds,
             bearer: row.api_key_digest,
             mode: row.mode,
+            settings: row.settings,
             status: row.status,
             binding: Binding {
                 merchant: row.id,
@@ -270,6 +276,20 @@ impl Merchant {
             },
             rate: Rate::default(),
         })
+    }
+
+    /// How long a pay request is held in hold mode; never past a stop, or it would be cut off.
+    #[must_use]
+    pub fn hold(&self, config: &Northbound) -> Duration {
+        let own = self.settings.hold_ms.map(|ms| Duration::from_millis(ms.into()));
+        own.unwrap_or(config.hold).min(config.drain)
+    }
+
+    /// How long a query of an open payment waits for its outcome; 0 answers at once.
+    #[must_use]
+    pub fn long_poll(&self, config: &Northbound) -> Duration {
+        let own = self.settings.long_poll_ms.map(|ms| Duration::from_millis(ms.into()));
+        own.unwrap_or(config.long_poll).min(config.drain)
     }
 
     /// Whether its tills may sign with `kind` (MI-06).
@@ -329,6 +349,7 @@ impl Merchants {
 mod tests {
     use signer::{Key, Kind, Scratch};
     use state_machine::{MerchantId, ProviderId};
+    use store::Settings;
     use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 
     use super::{Binding, Directory, DirectoryError, Keys, Merchant, Merchants, Rate};
@@ -342,6 +363,7 @@ mod tests {
             kinds: SignKinds::Both,
             bearer: Some(api_key_digest(&format!("hufu_sk_{id}"))),
             mode: Mode::Relay,
+            settings: Settings::default(),
             status: Status::Active,
             binding: Binding {
                 merchant: MerchantId(id),

@@ -142,6 +142,7 @@ impl Rig {
             kinds: SignKinds::Both,
             bearer: Some(api_key_digest(BEARER)),
             mode: Mode::Relay,
+            settings: store::Settings::default(),
             status: Status::Active,
             binding: Binding {
                 merchant: MerchantId(1),

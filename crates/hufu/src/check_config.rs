@@ -90,6 +90,7 @@ fn effective(config: &Config) -> Value {
         "northbound": {
             "connections_max": northbound.connections_max,
             "hold_ms": ms(northbound.hold),
+            "long_poll_ms": ms(northbound.long_poll),
             "merchant_per_second": northbound.merchant_per_second,
             "merchant_burst": northbound.merchant_burst,
             "drain_ms": ms(northbound.drain),

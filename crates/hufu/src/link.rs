@@ -207,6 +207,8 @@ mod tests {
             upstream_sub_mch_id: String::new(),
             sub_appid: None,
             mode: String::new(),
+            hold_ms: None,
+            long_poll_ms: None,
             sign_kinds: String::new(),
             status: String::new(),
             has_api_key: false,

@@ -3,6 +3,7 @@
 mod add;
 mod check;
 mod csv;
+mod set;
 
 use std::path::PathBuf;
 
@@ -10,14 +11,14 @@ use clap::{Args, Subcommand};
 use gateway::admin::{Command, Form, MerchantView};
 use gateway::config::Config;
 use state_machine::Channel;
-use store::{Options, SqliteStore};
+use store::{MerchantBook, Options, SqliteStore};
 
 use crate::exit::{Failure, Outcome};
 use crate::link::{Link, command, running};
 use crate::output;
 use crate::settings::{ConfigFlag, JsonFlag, load};
 
-/// Adds, imports, lists or checks merchants.
+/// Adds, imports, lists, changes or checks merchants.
 #[derive(Debug, Args)]
 pub(crate) struct MerchantArgs {
     #[command(subcommand)]
@@ -29,6 +30,7 @@ enum MerchantVerb {
     Add(Box<add::AddArgs>),
     Import(ImportArgs),
     List(ListArgs),
+    Set(set::SetArgs),
     Check(check::CheckArgs),
 }
 
@@ -45,6 +47,9 @@ The first line names the columns, in any order:
   signing_key            what its tills sign with: 32 letters or digits
   api_key                its key for the JSON API, hufu_sk_… (may be empty)
   sign_kinds             md5, hmac-sha256, or \"md5,hmac-sha256\" (may be empty: both)
+  mode                   relay or hold (may be empty: relay)
+  hold_ms                in hold mode: 1000 to 30000 (may be empty: northbound.hold_ms)
+  long_poll_ms           0 to 7000 (may be empty: northbound.long_poll_ms)
 
 Examples:
   hufu merchant import merchants.csv
@@ -77,6 +82,7 @@ impl MerchantArgs {
             MerchantVerb::Add(args) => args.json.json,
             MerchantVerb::Import(args) => args.json.json,
             MerchantVerb::List(args) => args.json.json,
+            MerchantVerb::Set(args) => args.json.json,
             MerchantVerb::Check(args) => args.json.json,
         }
     }
@@ -104,6 +110,7 @@ pub(crate) fn run(args: &MerchantArgs) -> Outcome {
             let all = Link::open(&config)?.merchants()?;
             print(&all, args.json.json)
         }
+        MerchantVerb::Set(args) => set::run(args),
         MerchantVerb::Check(args) => check::run(args),
     }
 }
@@ -130,21 +137,33 @@ fn store_merchants(config: &Config, forms: Vec<Form>) -> Result<Vec<MerchantView
     if let Some(socket) = running(config)? {
         return command(&socket, &Command::MerchantAdd { merchants: forms });
     }
-    let store = SqliteStore::open(&config.store.path, &config.store.seal_key, Options::default())
-        .map_err(|err| Failure::unavailable(format!("nothing was added: {err}")))?;
+    let mut book = open_book(config, "added")?;
     let internal = |err: &dyn std::fmt::Display| Failure::internal(format!("nothing was added: {err}"));
-    let mut book = store.merchant_book().map_err(|err| internal(&err))?;
     for provider in &config.providers {
         book.provider(Channel::WechatV2, &provider.mch_id).map_err(|err| internal(&err))?;
     }
     gateway::admin::add(&mut book, &forms, gateway::switch::wall()).map_err(Failure::failed)
 }
 
+/// How the tills are answered; only what the merchant has set.
+fn answers(view: &MerchantView) -> String {
+    let ms = |name: &str, ms: Option<u32>| ms.map_or_else(String::new, |ms| format!(", {name} {ms} ms"));
+    format!("{}{}{}", view.mode, ms("hold", view.hold_ms), ms("poll", view.long_poll_ms))
+}
+
+/// Opens the merchants of the store under its lock; where that fails, nothing was `done`.
+fn open_book(config: &Config, done: &str) -> Result<MerchantBook, Failure> {
+    let store = SqliteStore::open(&config.store.path, &config.store.seal_key, Options::default())
+        .map_err(|err| Failure::unavailable(format!("nothing was {done}: {err}")))?;
+    store.merchant_book().map_err(|err| Failure::internal(format!("nothing was {done}: {err}")))
+}
+
 fn print(all: &[MerchantView], json: bool) -> Outcome {
     if json {
         return all.iter().try_for_each(output::json);
     }
-    let header = ["#", "mch_id", "sub_mch_id", "appid", "Provider", "At the wallet", "JSON", "Status"];
+    let header =
+        ["#", "mch_id", "sub_mch_id", "appid", "Provider", "At the wallet", "JSON", "Answers", "Status"];
     let mut table = output::table(&header, &[0]);
     for view in all {
         table.add_row([
@@ -155,6 +174,7 @@ fn print(all: &[MerchantView], json: bool) -> Outcome {
             view.provider.clone(),
             view.upstream_sub_mch_id.clone(),
             if view.has_api_key { "key" } else { "" }.to_owned(),
+            answers(view),
             view.status.clone(),
         ]);
     }

@@ -191,6 +191,7 @@ fn add_merchants(
                 signing_key: SecretString::from(merchant.key.as_str()),
                 api_key_digest: Some(api_key_digest(&merchant.api_key)),
                 mode: Mode::Relay,
+                settings: store::Settings::default(),
                 sign_kinds: SignKinds::Both,
             });
         }

@@ -66,6 +66,7 @@ impl Commands {
             | Command::MerchantList
             | Command::MerchantCheck { .. }
             | Command::MerchantStatus { .. }
+            | Command::MerchantSet { .. }
             | Command::MerchantReload) => {
                 let commands = self.clone();
                 // The book reads and writes the disk.
@@ -119,6 +120,12 @@ impl Commands {
                 book.set_status(id, status).map_err(|err| err.to_string())?;
                 self.reload(&mut book)?;
                 Ok(Response::done(status.as_str()))
+            }
+            Command::MerchantSet { of, mode, hold_ms, long_poll_ms } => {
+                let id = self.merchant(&of)?;
+                let view = merchants::set(&mut book, id, mode.as_deref(), hold_ms, long_poll_ms)?;
+                self.reload(&mut book)?;
+                Ok(Response::done(view))
             }
             Command::MerchantReload => Ok(Response::done(self.reload(&mut book)?)),
             Command::PaymentShow { .. }

@@ -2,11 +2,11 @@
 
 use protocol::MchId;
 use secrecy::SecretString;
-use state_machine::UnixMs;
+use state_machine::{MerchantId, UnixMs};
 use store::merchant::{Mode, NewMerchant, Northbound, ProviderRow, SignKinds, api_key_digest};
-use store::{MerchantBook, MerchantError, MerchantRow};
+use store::{MerchantBook, MerchantError, MerchantRow, Settings};
 
-use super::protocol::{Form, MerchantView};
+use super::protocol::{Change, Form, MerchantView};
 
 /// The shortest bearer key taken: its prefix and 32 characters.
 const API_KEY_MIN: usize = 40;
@@ -95,7 +95,39 @@ fn read(form: &Form, providers: &[ProviderRow]) -> Result<NewMerchant, String> {
             .map_err(|err| format!("sub_appid {err}"))?,
         signing_key: SecretString::from(form.signing_key.as_str()),
         api_key_digest: form.api_key.as_deref().map(api_key_digest),
-        mode: Mode::Relay,
+        mode: form.mode.as_deref().map_or(Ok(Mode::Relay), mode)?,
+        settings: Settings { hold_ms: form.hold_ms, long_poll_ms: form.long_poll_ms },
         sign_kinds,
     })
+}
+
+/// Answers the tills of a merchant in another way; what is `None` stays as it is.
+///
+/// # Errors
+///
+/// In words: no such merchant, no such mode, or a value out of its bounds; nothing was written.
+pub fn set(
+    book: &mut MerchantBook,
+    id: MerchantId,
+    word: Option<&str>,
+    hold_ms: Option<Change>,
+    long_poll_ms: Option<Change>,
+) -> Result<MerchantView, String> {
+    let row = |book: &mut MerchantBook| {
+        let all = book.merchants().map_err(|err| err.to_string())?;
+        let found = all.rows.into_iter().find(|row| row.id == id);
+        found.ok_or_else(|| "no such merchant in the store".to_owned())
+    };
+    let before = row(book)?;
+    let settings = Settings {
+        hold_ms: hold_ms.map_or(before.settings.hold_ms, Change::value),
+        long_poll_ms: long_poll_ms.map_or(before.settings.long_poll_ms, Change::value),
+    };
+    let mode = word.map_or(Ok(before.mode), mode)?;
+    book.set_answering(id, mode, &settings).map_err(|err| err.to_string())?;
+    Ok(MerchantView::of(&row(book)?))
+}
+
+fn mode(word: &str) -> Result<Mode, String> {
+    Mode::from_word(word).ok_or_else(|| format!("mode {word:?} is neither relay nor hold"))
 }

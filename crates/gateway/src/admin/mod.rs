@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 pub use commands::{Admin, Commands};
-pub use merchants::{add, list, new_api_key};
-pub use protocol::{Command, Failure, Form, MerchantRef, MerchantView, PaymentView, Response};
+pub use merchants::{add, list, new_api_key, set};
+pub use protocol::{Change, Command, Failure, Form, MerchantRef, MerchantView, PaymentView, Response};
 pub use socket::{CallError, LINE_MAX, SocketError, bind, call, serve};
 
 use crate::engine::Engine;

@@ -78,6 +78,21 @@ pub enum Command {
         /// Whether it may take payments.
         active: bool,
     },
+    /// Answers the tills of a merchant in another way from now on; what is absent stays as it is. Answered with a
+    /// [`MerchantView`].
+    MerchantSet {
+        /// Which.
+        of: MerchantRef,
+        /// `relay` or `hold`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<String>,
+        /// How long a pay request is held, in hold mode.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold_ms: Option<Change>,
+        /// How long a query of an open payment waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        long_poll_ms: Option<Change>,
+    },
     /// Reads the merchants from the store again.
     MerchantReload,
     /// Stops taking new payments.
@@ -126,6 +141,56 @@ pub struct Form {
     /// `md5`, `hmac-sha256`, or both with a comma between; both if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_kinds: Option<String>,
+    /// `relay` or `hold`; `relay` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// In hold mode: how long a pay request waits for a definite outcome, in milliseconds; `northbound.hold_ms` if
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u32>,
+    /// How long a query of an open payment waits for its outcome, in milliseconds; `northbound.long_poll_ms` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_poll_ms: Option<u32>,
+}
+
+/// Another value for one setting.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Change {
+    /// This many milliseconds.
+    Ms(u32),
+    /// Whatever the configuration says.
+    Default(DefaultWord),
+}
+
+/// The word `default`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub enum DefaultWord {
+    /// The setting is not the merchant's own.
+    #[serde(rename = "default")]
+    Default,
+}
+
+impl std::str::FromStr for Change {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "default" => Ok(Self::Default(DefaultWord::Default)),
+            _ => {
+                text.parse().map(Self::Ms).map_err(|_| "is neither \"default\" nor a number of milliseconds")
+            }
+        }
+    }
+}
+
+impl Change {
+    pub(super) const fn value(self) -> Option<u32> {
+        match self {
+            Self::Ms(ms) => Some(ms),
+            Self::Default(DefaultWord::Default) => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Form {
@@ -156,8 +221,14 @@ pub struct MerchantView {
     pub upstream_sub_mch_id: String,
     /// Its `sub_appid` at the wallet.
     pub sub_appid: Option<String>,
-    /// `relay`.
+    /// `relay` or `hold`.
     pub mode: String,
+    /// How long a pay request is held in hold mode, where the merchant has set it.
+    #[serde(default)]
+    pub hold_ms: Option<u32>,
+    /// How long a query of an open payment waits, where the merchant has set it.
+    #[serde(default)]
+    pub long_poll_ms: Option<u32>,
     /// `md5`, `hmac-sha256` or both.
     pub sign_kinds: String,
     /// `active` or `disabled`.
@@ -181,6 +252,8 @@ impl MerchantView {
             upstream_sub_mch_id: row.upstream_sub_mch_id.to_string(),
             sub_appid: row.sub_appid.map(|id| id.to_string()),
             mode: row.mode.as_str().to_owned(),
+            hold_ms: row.settings.hold_ms,
+            long_poll_ms: row.settings.long_poll_ms,
             sign_kinds: row.sign_kinds.as_str().to_owned(),
             status: row.status.as_str().to_owned(),
             has_api_key: row.api_key_digest.is_some(),

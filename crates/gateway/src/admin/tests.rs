@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use state_machine::record::State;
 use state_machine::shard::{NotAccepted, Said, Wait};
 use state_machine::{Channel, MerchantId, OrderKey, ProviderId, Record};
+use store::merchant::Mode;
 use store::{Options, SealKey, SqliteStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -150,6 +151,9 @@ fn form(sub_mch_id: &str) -> Form {
         signing_key: KEY.to_owned(),
         api_key: Some(format!("hufu_sk_{}{sub_mch_id}", "x".repeat(32))),
         sign_kinds: None,
+        mode: None,
+        hold_ms: None,
+        long_poll_ms: None,
     }
 }
 
@@ -194,6 +198,47 @@ async fn merchants_come_and_go_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_tills_are_answered_is_set_without_a_restart() {
+    let harness = Harness::start();
+    let held = Form { mode: Some("hold".to_owned()), hold_ms: Some(20_000), ..form("2") };
+    let added = harness.run(Command::MerchantAdd { merchants: vec![form("1"), held] }).await.unwrap();
+    let answering =
+        |view: &Value| (view["mode"].clone(), view["hold_ms"].clone(), view["long_poll_ms"].clone());
+    assert_eq!(answering(&added[0]), (json!("relay"), Value::Null, Value::Null));
+    assert_eq!(answering(&added[1]), (json!("hold"), json!(20_000), Value::Null));
+    // In the words of the socket: what is absent stays, and "default" is not the merchant's own any more.
+    let set = |rest: &str| {
+        let line = format!(r#"{{"command":"merchant_set","of":{{"merchant":2}}{rest}}}"#);
+        harness.run(serde_json::from_str(&line).expect("a command"))
+    };
+    let in_use = || {
+        let one = harness.merchants.load();
+        let one = one.find_id(MerchantId(2)).expect("it is there");
+        (
+            one.mode,
+            one.hold(&Northbound::default()).as_millis(),
+            one.long_poll(&Northbound::default()).as_millis(),
+        )
+    };
+    assert_eq!(in_use(), (Mode::Hold, 20_000, 4_000));
+    let view = set(r#","long_poll_ms":0"#).await.unwrap();
+    assert_eq!(answering(&view), (json!("hold"), json!(20_000), json!(0)));
+    assert_eq!(in_use(), (Mode::Hold, 20_000, 0));
+    let view = set(r#","mode":"relay","hold_ms":"default""#).await.unwrap();
+    assert_eq!(answering(&view), (json!("relay"), Value::Null, json!(0)));
+    assert_eq!(in_use(), (Mode::Relay, 8_000, 0));
+    for (rest, says) in [
+        (r#","hold_ms":31000"#, "hold is 31000 ms; it must be 1000 to 30000 ms"),
+        (r#","long_poll_ms":7001"#, "long poll is 7001 ms; it must be 0 to 7000 ms"),
+        (r#","mode":"block""#, "mode \"block\" is neither relay nor hold"),
+    ] {
+        let err = set(rest).await.unwrap_err();
+        assert!(err.contains(says), "{err}");
+        assert_eq!(in_use(), (Mode::Relay, 8_000, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_is_all_or_nothing_and_says_what_is_wrong() {
     let _covers = covers::covers(&["CF-07"]);
     let harness = Harness::start();
@@ -205,6 +250,8 @@ async fn an_import_is_all_or_nothing_and_says_what_is_wrong() {
         ),
         (Form { api_key: Some("secret".to_owned()), ..form("2") }, "merchant 2: api_key is not hufu_sk_"),
         (Form { sign_kinds: Some("sha1".to_owned()), ..form("2") }, "merchant 2: sign_kinds is none of"),
+        (Form { mode: Some("block".to_owned()), ..form("2") }, "merchant 2: mode \"block\" is neither"),
+        (Form { hold_ms: Some(60_000), ..form("2") }, "merchant 2 of this call: hold is 60000 ms"),
         (Form { signing_key: "short".to_owned(), ..form("2") }, "the signing key of merchant 2"),
         (form("1"), "merchant 2 of this import"),
     ] {

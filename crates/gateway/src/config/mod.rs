@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use state_machine::Policy;
 use store::SealKey;
+use store::settings::{LONG_POLL_MS, LONG_POLL_MS_MAX};
 use thiserror::Error;
 use toml::Table;
 use zeroize::Zeroizing;
@@ -120,6 +121,9 @@ pub struct Northbound {
     pub write_deadline: Duration,
     /// How long an XML request waits for the wallet before it is told to query. Source: DESIGN §4.
     pub hold: Duration,
+    /// How long a query of an open payment waits for its outcome, where its merchant has set nothing else; 0 answers
+    /// at once.
+    pub long_poll: Duration,
     /// Requests of one merchant in a second, averaged over `merchant_burst` (OV-03).
     pub merchant_per_second: u32,
     /// Requests of one merchant at once.
@@ -133,7 +137,7 @@ pub struct Northbound {
 impl Default for Northbound {
     fn default() -> Self {
         Self {
-            connections_max: 10_000,
+            connections_max: 20_000,
             headers_max: 64,
             head_bytes_max: 16 * 1024,
             body_bytes_max: 64 * 1024,
@@ -142,6 +146,7 @@ impl Default for Northbound {
             idle_deadline: Duration::from_secs(75),
             write_deadline: Duration::from_secs(10),
             hold: Duration::from_secs(8),
+            long_poll: Duration::from_millis(LONG_POLL_MS.into()),
             merchant_per_second: 200,
             merchant_burst: 400,
             spbill_create_ip: None,
@@ -381,6 +386,9 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
         idle_deadline: ms(&mut section, "idle_deadline_ms", absent.idle_deadline, 3_600_000, reader),
         write_deadline: ms(&mut section, "write_deadline_ms", absent.write_deadline, 60_000, reader),
         hold: ms(&mut section, "hold_ms", absent.hold, 60_000, reader),
+        long_poll: Duration::from_millis(
+            section.count("long_poll_ms", LONG_POLL_MS, 0..=LONG_POLL_MS_MAX, reader).into(),
+        ),
         merchant_per_second: section.count(
             "merchant_per_second",
             absent.merchant_per_second,

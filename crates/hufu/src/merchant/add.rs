@@ -48,6 +48,18 @@ pub(super) struct AddArgs {
     /// Which signatures are taken: md5, hmac-sha256, or "md5,hmac-sha256" [default: both].
     #[arg(long, value_name = "KINDS")]
     sign_kinds: Option<String>,
+    /// How its pay requests are answered: relay (the wallet's first word; the till asks again) or hold (the outcome,
+    /// or USERPAYING after the hold time) [default: relay].
+    #[arg(long, value_name = "MODE", value_parser = ["relay", "hold"])]
+    mode: Option<String>,
+    /// In hold mode: milliseconds until USERPAYING, 1000 to 30000; under the time that its tills read for
+    /// [default: northbound.hold_ms].
+    #[arg(long, value_name = "MS")]
+    hold_ms: Option<u32>,
+    /// Milliseconds that a query of an open payment waits for the outcome, 0 (off) to 7000
+    /// [default: northbound.long_poll_ms].
+    #[arg(long, value_name = "MS")]
+    long_poll_ms: Option<u32>,
     #[command(flatten)]
     config: ConfigFlag,
     #[command(flatten)]
@@ -77,6 +89,9 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
         signing_key: signing_key.clone(),
         api_key: api_key.clone(),
         sign_kinds: args.sign_kinds.clone(),
+        mode: args.mode.clone(),
+        hold_ms: args.hold_ms,
+        long_poll_ms: args.long_poll_ms,
     };
     let added = super::store_merchants(&config, vec![form])?;
     let view = added.first().ok_or_else(|| Failure::internal("the merchant was not added"))?;

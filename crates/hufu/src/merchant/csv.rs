@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gateway::admin::Form;
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 12] = [
     "mch_id",
     "sub_mch_id",
     "appid",
@@ -14,6 +14,9 @@ const COLUMNS: [&str; 9] = [
     "signing_key",
     "api_key",
     "sign_kinds",
+    "mode",
+    "hold_ms",
+    "long_poll_ms",
 ];
 
 /// Reads every line; `provider` is meant where a line names none. The error says which line, and never repeats a
@@ -39,6 +42,10 @@ pub(super) fn forms(text: &str, provider: Option<&str>) -> Result<Vec<Form>, Str
             record.get(at).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
         let required = |name: &str| value(name).ok_or_else(|| format!("line {line}: {name} is missing"));
+        let ms = |name: &str| {
+            let parsed = value(name).map(|text| text.parse::<u32>()).transpose();
+            parsed.map_err(|_| format!("line {line}: {name} is no number of milliseconds"))
+        };
         forms.push(Form {
             mch_id: required("mch_id")?,
             sub_mch_id: value("sub_mch_id"),
@@ -51,6 +58,9 @@ pub(super) fn forms(text: &str, provider: Option<&str>) -> Result<Vec<Form>, Str
             signing_key: required("signing_key")?,
             api_key: value("api_key"),
             sign_kinds: value("sign_kinds"),
+            mode: value("mode"),
+            hold_ms: ms("hold_ms")?,
+            long_poll_ms: ms("long_poll_ms")?,
         });
     }
     if forms.is_empty() { Err("holds no merchant".to_owned()) } else { Ok(forms) }
@@ -118,6 +128,18 @@ mod tests {
         assert_eq!((read[0].mch_id.as_str(), read[0].provider.as_str()), ("1900000201", "1900000109"));
         assert_eq!((read[0].sub_mch_id.as_deref(), read[0].sign_kinds.as_deref()), (None, None));
         assert_eq!(read[1].sign_kinds.as_deref(), Some("md5,hmac-sha256"));
+        assert_eq!((&read[0].mode, read[0].hold_ms, read[0].long_poll_ms), (&None, None, None));
+        let text = format!(
+            "long_poll_ms,hold_ms,mode,mch_id,appid,upstream_sub_mch_id,signing_key\n0,20000,hold,1,wx,2,{}",
+            "k".repeat(32)
+        );
+        let read = forms(&text, Some("9")).expect("one merchant");
+        assert_eq!(
+            (read[0].mode.as_deref(), read[0].hold_ms, read[0].long_poll_ms),
+            (Some("hold"), Some(20_000), Some(0))
+        );
+        let told = forms(&text.replace("20000", "20s"), Some("9")).map(|_| ()).unwrap_err();
+        assert_eq!(told, "line 2: hold_ms is no number of milliseconds");
     }
 
     #[test]

@@ -38,6 +38,23 @@ fn a_merchant_that_was_added_is_listed_and_its_keys_are_shown_once() {
     for secret in ["signing_key", "api_key"] {
         assert!(!listed.out.contains(keys[secret].as_str().expect("a key")), "{listed:?}");
     }
+
+    // How its tills are answered is changed in the store while no switch runs.
+    let set = |args: &[&str]| {
+        let all = [&["merchant", "set", "1900000207", "--config", &config, "--json"], args].concat();
+        run(&all)
+    };
+    let changed = set(&["--mode", "hold", "--hold-ms", "20000"]);
+    assert_eq!(changed.code, 0, "{changed:?}");
+    assert_eq!((&changed.json()[0]["mode"], &changed.json()[0]["hold_ms"]), (&"hold".into(), &20_000.into()));
+    let refused = set(&["--long-poll-ms", "60000"]);
+    assert!(refused.code == 1 && refused.err.contains("0 to 7000 ms"), "{refused:?}");
+    assert_eq!(set(&[]).code, 2, "nothing is to change");
+    let back = set(&["--hold-ms", "default"]);
+    assert_eq!(
+        (&back.json()[0]["mode"], &back.json()[0]["hold_ms"]),
+        (&"hold".into(), &serde_json::Value::Null)
+    );
 }
 
 #[test]

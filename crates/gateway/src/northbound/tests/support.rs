@@ -329,6 +329,7 @@ pub(super) fn merchant(id: u32, sub_mch_id: Option<&str>, signing_key: &str, bea
         kinds: SignKinds::Both,
         bearer: Some(api_key_digest(bearer)),
         mode: Mode::Relay,
+        settings: store::Settings::default(),
         status: Status::Active,
         binding: Binding {
             merchant: MerchantId(id),
@@ -348,6 +349,7 @@ pub(super) fn short() -> Northbound {
         idle_deadline: Duration::from_millis(300),
         write_deadline: Duration::from_millis(150),
         hold: Duration::from_millis(120),
+        long_poll: Duration::ZERO,
         drain: Duration::from_secs(5),
         ..Northbound::default()
     }

@@ -8,6 +8,7 @@ mod answer;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request};
@@ -22,7 +23,7 @@ use signer::{Key, Kind, Scratch};
 use state_machine::shard::{NotAccepted, Wait};
 use state_machine::till::{self, PayAnswer, ReverseAnswer};
 use state_machine::{OrderKey, Record};
-use store::merchant::Status;
+use store::merchant::{Mode, Status};
 
 use super::server::{Reply, Strike, read_body};
 use super::{Gateway, Known, Waited, wait};
@@ -72,8 +73,10 @@ struct Caller {
 
 /// A request that passed every check.
 enum Asked {
-    Pay(Box<NewPayment>),
-    Query(OrderRef),
+    /// Answered after this time at the latest.
+    Pay(Box<NewPayment>, Duration),
+    /// While the payment is open, answered after this time.
+    Query(OrderRef, Duration),
     Reverse(OrderRef),
 }
 
@@ -122,8 +125,8 @@ pub(super) async fn handle(
         }
     };
     match asked {
-        Asked::Pay(payment) => pay(gateway, *payment, &caller).await,
-        Asked::Query(order) => query(gateway, order, &binding, &caller).await,
+        Asked::Pay(payment, hold) => pay(gateway, *payment, hold, &caller).await,
+        Asked::Query(order, patience) => query(gateway, order, patience, &binding, &caller).await,
         Asked::Reverse(order) => reverse(gateway, order, &binding, &caller).await,
     }
 }
@@ -188,7 +191,7 @@ fn check(
             false,
         ));
     }
-    let asked = read(gateway, endpoint, &message, &binding)
+    let asked = read(gateway, endpoint, &message, merchant)
         .map_err(|err| refuse(Refusal::Field, err.to_string(), err.err_code(), &err.err_code_des(), false))?;
     // Counted last: a request that does not concern the engine costs it nothing.
     if !gateway.may_ask(merchant) {
@@ -241,14 +244,20 @@ fn read(
     gateway: &Gateway,
     endpoint: Endpoint,
     message: &Message<'_>,
-    binding: &Binding,
+    merchant: &Merchant,
 ) -> Result<Asked, RequestError> {
     Ok(match endpoint {
         Endpoint::Micropay => {
             let request = MicropayRequest::read(message)?;
-            Asked::Pay(Box::new(new_payment(gateway, &request, message, binding, Wait::FirstWord)))
+            let (wait, hold) = match merchant.mode {
+                Mode::Relay => (Wait::FirstWord, gateway.config.hold),
+                Mode::Hold => (Wait::Definite, merchant.hold(&gateway.config)),
+            };
+            Asked::Pay(Box::new(new_payment(gateway, &request, message, &merchant.binding, wait)), hold)
         }
-        Endpoint::OrderQuery => Asked::Query(OrderQueryRequest::read(message)?.order),
+        Endpoint::OrderQuery => {
+            Asked::Query(OrderQueryRequest::read(message)?.order, merchant.long_poll(&gateway.config))
+        }
         Endpoint::Reverse => Asked::Reverse(ReverseRequest::read(message)?.order),
     })
 }
@@ -273,8 +282,8 @@ pub(super) fn new_payment(
     }
 }
 
-async fn pay(gateway: &Gateway, payment: NewPayment, caller: &Caller) -> Reply {
-    match gateway.paid(payment, gateway.config.hold).await {
+async fn pay(gateway: &Gateway, payment: NewPayment, hold: Duration, caller: &Caller) -> Reply {
+    match gateway.paid(payment, hold).await {
         Known::Payment(record, said) => match till::pay(&record, said) {
             PayAnswer::Paid(paid) => Answer::new(caller).success().paid(&record, paid).reply(),
             // An open order is USERPAYING, never SYSTEMERROR: it is known here and will end.
@@ -286,8 +295,14 @@ async fn pay(gateway: &Gateway, payment: NewPayment, caller: &Caller) -> Reply {
     }
 }
 
-async fn query(gateway: &Gateway, order: OrderRef, binding: &Binding, caller: &Caller) -> Reply {
-    match find(gateway, order, binding).await {
+async fn query(
+    gateway: &Gateway,
+    order: OrderRef,
+    patience: Duration,
+    binding: &Binding,
+    caller: &Caller,
+) -> Reply {
+    match find_definite(gateway, order, patience, binding).await {
         Ok(Some(record)) => {
             let answer = till::query(&record);
             let reply = Answer::new(caller).success().text(field::TRADE_STATE, answer.trade_state);
@@ -353,6 +368,28 @@ async fn find(
         tracing::error!(%err, "a till's question is not answered");
         StoreFailed
     })
+}
+
+/// The same, and while the payment is open its outcome is waited for: until it is durable, or `patience` is over.
+async fn find_definite(
+    gateway: &Gateway,
+    order: OrderRef,
+    patience: Duration,
+    binding: &Binding,
+) -> Result<Option<Arc<Record>>, StoreFailed> {
+    let found = find(gateway, order, binding).await?;
+    let Some(open) = found.as_ref().filter(|record| !record.is_definite()) else { return Ok(found) };
+    if patience.is_zero() {
+        return Ok(found);
+    }
+    let key = open.key;
+    match wait(gateway.engine.watch(key, Wait::Definite), patience).await {
+        Waited::Told(Told::Answer { record, .. }) => Ok(Some(record)),
+        // Decided and out of memory since, or still open: the store knows.
+        Waited::Told(Told::Refused(_)) | Waited::Open => {
+            find(gateway, OrderRef::OutTradeNo(key.number), binding).await
+        }
+    }
 }
 
 /// Refused before acceptance: nothing was stored and nothing was sent for this request.

@@ -1,0 +1,78 @@
+//! `hufu merchant set`: how a merchant's tills are answered.
+
+use clap::Args;
+use gateway::admin::{Change, Command, MerchantRef, MerchantView};
+use gateway::config::Config;
+use state_machine::MerchantId;
+
+use crate::exit::{Failure, Outcome};
+use crate::link::{command, one, running};
+use crate::output;
+use crate::settings::{ConfigFlag, JsonFlag, load};
+
+/// Changes how a merchant's tills are answered, at once; what is not named stays as it is.
+///
+/// In relay mode a pay request is answered with the wallet's first word, and the till asks again. In hold mode it is
+/// answered with the outcome, or with USERPAYING after the hold time. In both, a query of an open payment waits for the
+/// outcome up to the long-poll time. Each must end before the tills stop reading: 8 s for the official Java SDK as it
+/// comes, 10 s for most others.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hufu merchant set 1900000201 --mode hold --hold-ms 20000
+  hufu merchant set '#7' --long-poll-ms 0
+  hufu merchant set 1900000201 --mode relay --hold-ms default --long-poll-ms default")]
+pub(super) struct SetArgs {
+    /// #NUMBER or MCH_ID[/SUB_MCH_ID][:APPID].
+    merchant: String,
+    /// relay or hold.
+    #[arg(long, value_name = "MODE", value_parser = ["relay", "hold"])]
+    mode: Option<String>,
+    /// In hold mode: milliseconds until USERPAYING, 1000 to 30000; or default, for northbound.hold_ms.
+    #[arg(long, value_name = "MS")]
+    hold_ms: Option<Change>,
+    /// Milliseconds that a query waits, 0 (off) to 7000; or default, for northbound.long_poll_ms.
+    #[arg(long, value_name = "MS")]
+    long_poll_ms: Option<Change>,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    pub(super) json: JsonFlag,
+}
+
+/// Runs the verb.
+pub(super) fn run(args: &SetArgs) -> Outcome {
+    if args.mode.is_none() && args.hold_ms.is_none() && args.long_poll_ms.is_none() {
+        return Err(Failure::usage("say what is to change: --mode, --hold-ms or --long-poll-ms"));
+    }
+    let config = load(&args.config.config)?;
+    let view = match running(&config)? {
+        Some(socket) => {
+            let all: Vec<MerchantView> = command(&socket, &Command::MerchantList)?;
+            let set = Command::MerchantSet {
+                of: MerchantRef::Id { merchant: one(&all, &args.merchant)?.merchant },
+                mode: args.mode.clone(),
+                hold_ms: args.hold_ms,
+                long_poll_ms: args.long_poll_ms,
+            };
+            command(&socket, &set)?
+        }
+        None => in_store(&config, args)?,
+    };
+    if args.json.json {
+        return output::json(&view);
+    }
+    output::line(format!("Merchant #{}: {}; in use now.", view.merchant, super::answers(&view)));
+    Ok(())
+}
+
+/// Changes it in the store, under its lock.
+fn in_store(config: &Config, args: &SetArgs) -> Result<MerchantView, Failure> {
+    let mut book = super::open_book(config, "changed")?;
+    let internal = |err: &dyn std::fmt::Display| Failure::internal(format!("nothing was changed: {err}"));
+    let all = book.merchants().map_err(|err| internal(&err))?;
+    let views: Vec<MerchantView> = all.rows.iter().map(MerchantView::of).collect();
+    let id = MerchantId(one(&views, &args.merchant)?.merchant);
+    gateway::admin::set(&mut book, id, args.mode.as_deref(), args.hold_ms, args.long_poll_ms)
+        .map_err(Failure::failed)
+}
