@@ -231,6 +231,8 @@ pub(crate) fn certificate_refused(error: &io::Error) -> bool {
         Alert::CertificateUnknown,
         Alert::UnknownCA,
         Alert::AccessDenied,
+        // Signed by another authority of the same name, or not by the key in our certificate.
+        Alert::DecryptError,
     ]
     .contains(alert)
 }

@@ -448,13 +448,12 @@ async fn read_whole(
 
 /// The cause of a failure on a connection that was open.
 fn classify(failure: &Failure, reused: bool, certified: bool) -> Cause {
-    use std::error::Error as _;
     let (error, head) = match failure {
         Failure::TooLarge => return Cause::TooLarge,
         Failure::Head(error) => (error, true),
         Failure::Body(error) => (error, false),
     };
-    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    let io = io_error(error);
     // TLS 1.3 lets us finish before the peer has looked at our certificate: its alert is the first thing read.
     if certified && io.is_some_and(certificate_refused) {
         return Cause::CertificateRefused;
@@ -464,6 +463,19 @@ fn classify(failure: &Failure, reused: bool, certified: bool) -> Cause {
         return if without_a_word { Cause::CertificateRefused } else { Cause::Eof { reused } };
     }
     if error.is_parse() { Cause::NotHttp } else { Cause::Broken }
+}
+
+/// The fault of the socket or of TLS that is behind an error; deeper in it where the connection had failed before the
+/// request was handed over.
+fn io_error(error: &hyper::Error) -> Option<&std::io::Error> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref() {
+            return Some(io);
+        }
+        source = error.source();
+    }
+    None
 }
 
 #[cfg(test)]
