@@ -111,6 +111,11 @@ impl Hosts {
         act(&mut self.switch.lock().unwrap_or_else(PoisonError::into_inner), Clock::tick())
     }
 
+    /// Whether any host is reached by TLS.
+    pub(crate) fn uses_tls(&self) -> bool {
+        self.hosts.iter().any(|host| host.open.is_tls())
+    }
+
     /// Whether calls that need the client certificate can be made on every host.
     pub(crate) fn can_certify(&self) -> bool {
         self.hosts.iter().all(|host| host.certified.is_certified() || !host.certified.is_tls())

@@ -4,6 +4,8 @@
 //! [`protocol::wechat_v2::verdict`]. Nothing here decides about money, and nothing is retried: who calls
 //! again is a matter of the state machine. Source: wechatpay-v2 §1 to §3.
 
+mod check;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use super::connect::SetupError;
 use super::hosts::{Endpoint, Hosts};
 use super::pool::{Cause, PoolLimits, Sent, Terms};
 use crate::clock::Clock;
+
+pub use check::Finding;
 
 /// Longest answer, in bytes. Source: wechatpay-v2 §6 no. 1.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -109,9 +109,6 @@ impl Commands {
                 let all = book.merchants().map_err(|err| err.to_string())?;
                 let row = all.rows.iter().find(|row| row.id == id).ok_or("no such merchant in the store")?;
                 merchants::is_carried(row, &self.providers)?;
-                if row.status == Status::Disabled {
-                    return Err("it is disabled".to_owned());
-                }
                 Ok(Response::done(MerchantView::of(row)))
             }
             Command::MerchantStatus { of, active } => {

@@ -155,10 +155,12 @@ async fn the_public_roots_do_not_trust_everybody() {
 #[tokio::test]
 async fn a_refused_client_certificate_is_told_from_other_faults() {
     let _covers = covers::covers(&["NU-14"]);
-    let (ca, other) = (ca("the wallet's"), ca("another's"));
+    let (namesake, other) = (ca("the wallet's"), ca("another's"));
+    let ca = ca("the wallet's");
     let no_certificate = "<html>400 No required SSL certificate was sent</html>";
     for (why, issuer, insists, act, expected) in [
         ("another issuer", &other, true, None, Row::C8),
+        ("another issuer of the same name", &namesake, true, None, Row::C8),
         ("HTTP 400", &ca, true, Some(Act::Status(400, no_certificate.to_owned())), Row::C8),
         ("closed", &ca, true, Some(Act::RawClose(Vec::new())), Row::C8),
         (
@@ -180,6 +182,44 @@ async fn a_refused_client_certificate_is_told_from_other_faults() {
             ProviderAccount { certificate: Some(client_certificate(issuer)), ..trusting(wallet.url(), &ca) };
         let client = Acquirer::new(account).expect("sound settings");
         assert_eq!(reverse(&client).await.row, expected, "{why}");
+    }
+}
+
+/// CF-04: what an operator is told before the first payment.
+#[tokio::test]
+async fn a_check_tells_certificate_key_and_binding_apart() {
+    let _covers = covers::covers(&["CF-04"]);
+    let (wallets, other) = (ca("the wallet's"), ca("another's"));
+    let answer = |name: &str| Act::Answer(vector(name));
+    let unsigned = |text: &str| {
+        Act::Answer(format!("<xml><return_code>FAIL</return_code><return_msg>{text}</return_msg></xml>"))
+    };
+    for (issuer, without, with, expected) in [
+        (&wallets, answer("query_success"), Some(answer("query_success")), "ok"),
+        (&other, answer("query_success"), None, "certificate"),
+        (&wallets, answer("query_success"), Some(Act::Status(400, "<html>".to_owned())), "certificate"),
+        (&wallets, answer("query_success"), Some(Act::RawClose(Vec::new())), "certificate"),
+        (&wallets, answer("query_success"), Some(Act::Reset), "certificate"),
+        (&wallets, unsigned("签名错误"), None, "wrong_key"),
+        (&wallets, answer("tampered"), None, "wrong_key"),
+        (&wallets, unsigned("受理关系不存在"), None, "not_bound"),
+        (&wallets, answer("query_success"), Some(unsigned("受理关系不存在")), "not_bound"),
+        (&wallets, Act::Answer("<html>".to_owned()), None, "unclear"),
+        (&wallets, Act::Status(502, String::new()), None, "unclear"),
+        (&wallets, Act::RawClose(Vec::new()), None, "unreachable"),
+    ] {
+        let scripts = std::iter::once(vec![without]).chain([with.into_iter().collect()]).collect();
+        let wallet =
+            Standin::https(scripts, server(certificate(&wallets, "127.0.0.1", false), &wallets, false)).await;
+        let account = ProviderAccount {
+            certificate: Some(client_certificate(issuer)),
+            ..trusting(wallet.url(), &wallets)
+        };
+        let client = Acquirer::new(account).expect("sound settings");
+        let sub_mch_id = "1900000110".parse().expect("a number");
+        let merchant = SubMerchant { sub_mch_id: &sub_mch_id, sub_appid: None };
+        let found = client.check(merchant, &number(), Clock::wall()).await;
+        assert_eq!(found.as_str(), expected, "{found:?}");
     }
 }
 
