@@ -4,6 +4,7 @@ mod add;
 mod check;
 mod csv;
 mod set;
+mod status;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Subcommand};
 use gateway::admin::{Command, Form, MerchantView};
 use gateway::config::Config;
 use state_machine::Channel;
+use store::merchant::Status;
 use store::{MerchantBook, Options, SqliteStore};
 
 use crate::exit::{Failure, Outcome};
@@ -18,7 +20,7 @@ use crate::link::{Link, command, running};
 use crate::output;
 use crate::settings::{ConfigFlag, JsonFlag, load};
 
-/// Adds, imports, lists, changes or checks merchants.
+/// Adds, imports, lists, changes, checks, disables or enables merchants.
 #[derive(Debug, Args)]
 pub(crate) struct MerchantArgs {
     #[command(subcommand)]
@@ -32,6 +34,8 @@ enum MerchantVerb {
     List(ListArgs),
     Set(set::SetArgs),
     Check(check::CheckArgs),
+    Disable(status::DisableArgs),
+    Enable(status::EnableArgs),
 }
 
 /// Adds every merchant of a CSV file, or none.
@@ -84,6 +88,8 @@ impl MerchantArgs {
             MerchantVerb::List(args) => args.json.json,
             MerchantVerb::Set(args) => args.json.json,
             MerchantVerb::Check(args) => args.json.json,
+            MerchantVerb::Disable(args) => args.which.json.json,
+            MerchantVerb::Enable(args) => args.which.json.json,
         }
     }
 }
@@ -112,6 +118,8 @@ pub(crate) fn run(args: &MerchantArgs) -> Outcome {
         }
         MerchantVerb::Set(args) => set::run(args),
         MerchantVerb::Check(args) => check::run(args),
+        MerchantVerb::Disable(args) => status::run(&args.which, Status::Disabled),
+        MerchantVerb::Enable(args) => status::run(&args.which, Status::Active),
     }
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct SimulateArgs {
     /// The service provider that it knows.
     #[arg(long, default_value = PROVIDER_MCH_ID, value_name = "MCH_ID")]
     mch_id: String,
+    /// The sub-merchants that are bound to the provider [default: any].
+    #[arg(long, value_name = "SUB_MCH_ID,…", value_delimiter = ',')]
+    sub_merchants: Option<Vec<String>>,
     /// The provider's appid.
     #[arg(long, default_value = PROVIDER_APPID, value_name = "APPID")]
     appid: String,
@@ -71,7 +74,7 @@ pub(crate) async fn run(args: &SimulateArgs) -> Outcome {
         appid: args.appid.clone(),
         mch_id: args.mch_id.clone(),
         key: args.key.clone(),
-        sub_merchants: SubMerchants::Any,
+        sub_merchants: args.sub_merchants.clone().map_or(SubMerchants::Any, SubMerchants::Listed),
     };
     let options =
         Options { speed: args.speed, reversal_slack_ms: args.reversal_slack_ms, ..Options::new(provider) };

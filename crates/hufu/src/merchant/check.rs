@@ -1,12 +1,10 @@
 //! `hufu merchant check`: whether the wallet takes a merchant's requests.
 
 use clap::Args;
-use gateway::acquirer::wechat_v2::SubMerchant;
+use gateway::acquirer::wechat_v2::{Finding, SubMerchant};
 use gateway::admin::{Command, MerchantRef, MerchantView};
 use gateway::config::Config;
 use gateway::switch::acquirer;
-use protocol::fact::QueryFact;
-use protocol::wechat_v2::verdict::{Alarm, Verdict};
 use protocol::{MchId, OutTradeNo};
 use serde_json::json;
 use state_machine::ProviderId;
@@ -18,8 +16,9 @@ use crate::settings::{ConfigFlag, JsonFlag, load};
 
 /// Checks that merchants can take payments: asks the wallet for an order that does not exist.
 ///
-/// That is one harmless orderquery for each merchant: a signed "no such order" proves the provider's key, its
-/// appid, and the binding of the sub-merchant.
+/// That is a harmless orderquery for each merchant, and another one over the connections that carry reversals: a
+/// signed "no such order" proves the provider's key, its appid, the binding of the sub-merchant, and the client
+/// certificate. Nothing is paid, reversed or recorded.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +26,19 @@ Examples:
   hufu merchant check 1900000201
   hufu merchant check '#7' --json
 
-Exits 1 if a merchant cannot take payments, 69 if the wallet is silent.")]
+What is found (\"check\" in JSON; \"what\" has the words):
+  ok              the wallet takes its requests
+  wrong_key       the provider's key is not the one that the wallet has
+  wrong_provider  the provider's mch_id or appid is unknown, or they do not belong together
+  not_bound       the sub-merchant or its sub_appid is not bound to the provider
+  certificate     no client certificate, an ended one, or one that the wallet does not accept
+  refused         the wallet refuses for another reason
+  configuration   the merchant's provider is not in the configuration, or not in the running switch
+  unreachable     no connection to the wallet
+  unclear         the wallet answered, but nothing that proves anything; repeat
+
+Exits 0 if all is well, also for a disabled merchant; 1 if a merchant cannot take payments; 69 if the wallet is
+unreachable or unclear and nothing else is wrong.")]
 pub(super) struct CheckArgs {
     /// #NUMBER or MCH_ID[/SUB_MCH_ID][:APPID]; every merchant if left out.
     merchant: Option<String>,
@@ -37,11 +48,21 @@ pub(super) struct CheckArgs {
     pub(super) json: JsonFlag,
 }
 
-/// What a check found.
-enum Found {
+/// What a check came to.
+struct Checked {
+    /// The word for programs.
+    word: &'static str,
+    /// The words for people.
+    what: String,
+    kind: Kind,
+}
+
+/// What it means for the exit code.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
     Good,
-    Bad(String),
-    Silent(String),
+    Bad,
+    Silent,
 }
 
 /// Runs the verb.
@@ -62,23 +83,20 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
     let (mut bad, mut silent) = (0_usize, 0_usize);
     let mut table = output::table(&["#", "mch_id", "Check"], &[0]);
     for view in wanted {
-        let (word, text) = match runtime.block_on(check(&config, &link, view)) {
-            Found::Good => ("ok", "the wallet takes its requests".to_owned()),
-            Found::Bad(why) => {
-                bad = bad.saturating_add(1);
-                ("bad", why)
-            }
-            Found::Silent(why) => {
-                silent = silent.saturating_add(1);
-                ("silent", why)
-            }
-        };
-        if args.json.json {
-            let line =
-                json!({ "merchant": view.merchant, "mch_id": view.mch_id, "check": word, "what": text });
-            output::json(&line)?;
+        let Checked { word, mut what, kind } = runtime.block_on(check(&config, &link, view));
+        bad = bad.saturating_add(usize::from(kind == Kind::Bad));
+        silent = silent.saturating_add(usize::from(kind == Kind::Silent));
+        if view.status != "active" {
+            what.push_str("; it is disabled here, and its new payments are refused");
         }
-        table.add_row([view.merchant.to_string(), view.mch_id.clone(), format!("{word}: {text}")]);
+        if args.json.json {
+            let MerchantView { merchant, mch_id, sub_mch_id, status, .. } = view;
+            output::json(&json!({
+                "merchant": merchant, "mch_id": mch_id, "sub_mch_id": sub_mch_id, "status": status,
+                "check": word, "what": what,
+            }))?;
+        }
+        table.add_row([view.merchant.to_string(), view.mch_id.clone(), format!("{word}: {what}")]);
     }
     if !args.json.json {
         output::line(table);
@@ -92,31 +110,29 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
     }
 }
 
-async fn check(config: &Config, link: &Link, view: &MerchantView) -> Found {
-    if view.status != "active" {
-        return Found::Bad("it is disabled: new payments are refused".to_owned());
-    }
+async fn check(config: &Config, link: &Link, view: &MerchantView) -> Checked {
+    let configuration = |what: String| Checked { word: "configuration", what, kind: Kind::Bad };
     let Some(provider) = config.providers.iter().find(|one| one.mch_id.as_str() == view.provider) else {
-        return Found::Bad(format!("its provider {} is not in the configuration", view.provider));
+        return configuration(format!("its provider {} is not in the configuration", view.provider));
     };
     if let Link::Switch(socket) = link {
         let of = MerchantRef::Id { merchant: view.merchant };
         if let Err(failure) = command::<MerchantView>(socket, &Command::MerchantCheck { of }) {
-            return Found::Bad(failure.text);
+            return configuration(failure.text);
         }
     }
     let acquirer =
         // Only records name the number of a provider.
         match acquirer(provider, ProviderId(0)).map_err(|err| err.to_string()) {
             Ok(acquirer) => acquirer,
-            Err(why) => return Found::Bad(why),
+            Err(why) => return configuration(why),
         };
     let (Ok(sub_mch_id), Ok(number)) = (view.upstream_sub_mch_id.parse::<MchId>(), unused_number()) else {
-        return Found::Bad(format!("its number at the wallet is malformed: {}", view.upstream_sub_mch_id));
+        return configuration(format!("its number at the wallet is malformed: {}", view.upstream_sub_mch_id));
     };
     let sub_appid = view.sub_appid.as_deref().and_then(|appid| appid.parse().ok());
     let merchant = SubMerchant { sub_mch_id: &sub_mch_id, sub_appid: sub_appid.as_ref() };
-    judge(&acquirer.query(merchant, &number, None, false, None).await)
+    told(&acquirer.check(merchant, &number, gateway::switch::wall()).await, view)
 }
 
 /// A number that no payment has.
@@ -124,34 +140,35 @@ fn unused_number() -> Result<OutTradeNo, protocol::IdError> {
     format!("HUFU-CHECK-{}", gateway::switch::wall().0).parse()
 }
 
-/// What the answer says of keys and bindings.
-fn judge(verdict: &Verdict<QueryFact>) -> Found {
-    let refused = |why: &str| Found::Bad(why.to_owned());
-    match (&verdict.fact, verdict.alarm) {
-        (QueryFact::Unclear, Some(Alarm::UnsignedRefusal)) => refused(
-            "the wallet refuses the request: wrong key or appid of the provider, or the sub-merchant is not bound \
-             to it",
+/// What was found, and what to do about it.
+fn told(finding: &Finding, view: &MerchantView) -> Checked {
+    let (kind, what) = match finding {
+        Finding::Good => (Kind::Good, "the wallet takes its requests".to_owned()),
+        Finding::WrongKey(why) => (
+            Kind::Bad,
+            format!(
+                "the key of provider {} is not the wallet's: {why}; copy the API key again",
+                view.provider
+            ),
         ),
-        (QueryFact::Unclear, Some(Alarm::NotVerified)) => {
-            refused("the wallet's answer is not signed with the provider's key")
+        Finding::WrongProvider(why) => {
+            (Kind::Bad, format!("the wallet does not know provider {} with this appid: {why}", view.provider))
         }
-        (QueryFact::Unclear, Some(alarm)) => {
-            refused(&format!("the wallet's answer does not fit: {}", alarm.as_str()))
-        }
-        (QueryFact::Unclear, None) => Found::Silent(
-            "the wallet gave no clear answer; check its hosts and the network, then repeat".to_owned(),
+        Finding::NotBound(why) => (
+            Kind::Bad,
+            format!(
+                "{} is not bound to provider {} at the wallet: {why}",
+                view.sub_appid.as_ref().map_or_else(
+                    || view.upstream_sub_mch_id.clone(),
+                    |appid| format!("{} with {appid}", view.upstream_sub_mch_id)
+                ),
+                view.provider
+            ),
         ),
-        (
-            QueryFact::NotFound
-            | QueryFact::Paid(_)
-            | QueryFact::InProgress
-            | QueryFact::Unpaid
-            | QueryFact::UnknownState
-            | QueryFact::PayError
-            | QueryFact::Closed
-            | QueryFact::Revoked
-            | QueryFact::Returned(_),
-            _,
-        ) => Found::Good,
-    }
+        Finding::Refused(why) => (Kind::Bad, format!("the wallet refuses the request: {why}")),
+        Finding::Certificate(why) => (Kind::Bad, format!("{why}: no payment could be reversed")),
+        Finding::Unreachable(why) => (Kind::Silent, format!("{why}; check its hosts and the network")),
+        Finding::Unclear(why) => (Kind::Silent, format!("the wallet gave no clear answer: {why}; repeat")),
+    };
+    Checked { word: finding.as_str(), what, kind }
 }

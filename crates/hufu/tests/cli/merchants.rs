@@ -1,6 +1,8 @@
 use std::io::Write as _;
 
-use crate::support::{finish, hufu, run, settings};
+use serde_json::{Value, json};
+
+use crate::support::{Running, finish, http, hufu, run, settings};
 
 #[test]
 fn a_merchant_that_was_added_is_listed_and_its_keys_are_shown_once() {
@@ -89,5 +91,162 @@ fn a_silent_wallet_proves_nothing() {
     add.env("HUFU_CONFIG", &config);
     assert_eq!(finish(add).code, 0);
     let silent = run(&["merchant", "check", "--config", &config, "--json"]);
-    assert_eq!((silent.code, &silent.json()[0]["check"]), (69, &"silent".into()), "{silent:?}");
+    assert_eq!((silent.code, &silent.json()[0]["check"]), (69, &"unreachable".into()), "{silent:?}");
+}
+
+/// A payment over JSON: the status and the answer.
+fn pay(gateway: &str, api_key: &str, number: &str, customer: &str) -> (u16, Value) {
+    let head =
+        format!("POST\nAuthorization: Bearer {api_key}\nContent-Type: application/json\nPrefer: wait=30");
+    let code =
+        format!("10{:012}{customer}", number.bytes().chain(api_key.bytes()).map(u64::from).sum::<u64>());
+    let body = json!({"out_trade_no": number, "auth_code": code, "amount_fen": 1288, "body": "Tea"});
+    let (status, answer) = http(&format!("{gateway}/v1/payments"), &head, &body.to_string());
+    (status, serde_json::from_str(&answer).expect("JSON"))
+}
+
+#[test]
+fn a_disabled_merchant_finishes_what_is_open_and_begins_nothing() {
+    let _covers = covers::covers(&["OP-06"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("UTF-8");
+    let sandbox =
+        Running::start(&["sandbox", "--listen", "127.0.0.1:0", "--speed", "20", "--data", data, "--json"]);
+    let (gateway, config) = (sandbox.text("gateway"), sandbox.text("config"));
+    let merchants = sandbox.ready["merchants"].clone();
+    let merchant = &merchants[0];
+    let (mch_id, key) =
+        (merchant["mch_id"].as_str().expect("an id"), merchant["api_key"].as_str().expect("a key"));
+    let other = merchants[1]["api_key"].as_str().expect("a key");
+    let set = |verb: &str| {
+        let done = run(&["merchant", verb, mch_id, "--config", &config, "--json"]);
+        assert_eq!(done.code, 0, "{done:?}");
+        done.json()[0]["status"].as_str().expect("a word").to_owned()
+    };
+    let ask = |method: &str, path: &str| {
+        let head = format!("{method}\nAuthorization: Bearer {key}\nPrefer: wait=30");
+        let (status, answer) = http(&format!("{gateway}/v1/payments/{path}"), &head, "");
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str::<Value>(&answer).expect("JSON")
+    };
+
+    assert_eq!(pay(&gateway, key, "PAID-1", "0000").1["state"], "paid");
+    let head = format!("POST\nAuthorization: Bearer {key}\nContent-Type: application/json");
+    let body = json!({"out_trade_no": "OPEN-1", "auth_code": "100000000000010130", "amount_fen": 1288, "body": "Tea"});
+    let (status, open) = http(&format!("{gateway}/v1/payments"), &head, &body.to_string());
+    assert_eq!(status, 202, "{open}");
+    for _ in 0..2 {
+        assert_eq!(set("disable"), "disabled");
+    }
+    let (status, refused) = pay(&gateway, key, "AFTER-1", "0000");
+    assert_eq!((status, &refused["money_may_have_moved"]), (403, &json!(false)), "{refused}");
+    let paid = pay(&gateway, other, "AFTER-1", "0000").1;
+    assert_eq!(paid["state"], "paid", "of another merchant: {paid}");
+    // Customer 01 30 enters the password 1.5 s after the scan here.
+    assert_eq!(ask("GET", "OPEN-1")["state"], "paid", "what is open is finished");
+    assert_eq!(ask("POST", "PAID-1/reversal")["state"], "reversed", "a reversal is taken");
+    let checked = run(&["merchant", "check", mch_id, "--config", &config, "--json"]);
+    let found = &checked.json()[0];
+    assert_eq!((checked.code, &found["check"], &found["status"]), (0, &json!("ok"), &json!("disabled")));
+
+    assert_eq!(set("enable"), "active");
+    assert_eq!(
+        pay(&gateway, key, "AFTER-1", "0000").1["state"],
+        "paid",
+        "nothing was kept of the refused one"
+    );
+    let ledger = http(&format!("{}/sim/ledger", sandbox.text("wallet")), "GET", "").1;
+    assert_eq!(ledger.matches("\"pay_requests\":1").count(), 4, "{ledger}");
+
+    // The same without a switch, and the next one finds it so.
+    assert_eq!(sandbox.stop().code(), Some(0));
+    assert_eq!(set("disable"), "disabled");
+    let unknown = run(&["merchant", "disable", "1234", "--config", &config]);
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+    let sandbox =
+        Running::start(&["sandbox", "--listen", "127.0.0.1:0", "--speed", "20", "--data", data, "--json"]);
+    assert_eq!(pay(&sandbox.text("gateway"), key, "AFTER-2", "0000").0, 403);
+}
+
+#[test]
+fn a_check_tells_apart_what_is_wrong() {
+    let _covers = covers::covers(&["CF-04"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let wallet = |pki: &str| {
+        let pki = at(pki);
+        let args =
+            ["simulate", "--listen", "127.0.0.1:0", "--pki-dir", &pki, "--sub-merchants", "1900000111"];
+        Running::start(&[&args[..], &["--json"]].concat())
+    };
+    // Two wallets: the client certificate of one is nothing to the other.
+    let (wallet, stranger) = (wallet("pki"), wallet("other"));
+    let config = settings(folder.path());
+    let write = |host: &str, appid: &str, key: &str, certificate: Option<&Running>| {
+        std::fs::write(at("provider.key"), key).expect("written");
+        let section = std::fs::read_to_string(&config).expect("read");
+        let head = section.split("[[provider]]").next().expect("a head");
+        let certificate = certificate.map_or_else(String::new, |of| {
+            let (chain, key) = (of.text("client_cert_file"), of.text("client_key_file"));
+            format!("client_cert_file = {chain:?}\nclient_key_file = {key:?}\n")
+        });
+        let text = format!(
+            "{head}[[provider]]\nmch_id = \"1900000109\"\nappid = {appid:?}\nkey_file = {:?}\nhosts = [{host:?}]\n\
+             ca_file = {:?}\n{certificate}",
+            at("provider.key"),
+            wallet.text("ca_file"),
+        );
+        std::fs::write(&config, text).expect("written");
+    };
+    let (tls, plain) = (wallet.text("wallet_tls"), wallet.text("wallet"));
+    let (appid, key) = (wallet.text("appid"), wallet.text("key"));
+    write(&tls, &appid, &key, Some(&wallet));
+    for (mch_id, upstream) in [("19201", "1900000111"), ("19202", "1900000112")] {
+        let added = run(&[
+            "merchant",
+            "add",
+            "--mch-id",
+            mch_id,
+            "--appid",
+            "wx07",
+            "--upstream",
+            upstream,
+            "--config",
+            &config,
+        ]);
+        assert_eq!(added.code, 0, "{added:?}");
+    }
+    let check = |mch_id: &str| {
+        let done = run(&["merchant", "check", mch_id, "--config", &config, "--json"]);
+        let found = done.json()[0]["check"].as_str().expect("a word").to_owned();
+        let people = run(&["merchant", "check", mch_id, "--config", &config]);
+        assert!(people.code == done.code && people.out.contains(&format!("{found}: ")), "{people:?}");
+        (done.code, found)
+    };
+    let expect = |code: i32, found: &str| (code, found.to_owned());
+
+    assert_eq!(check("19201"), expect(0, "ok"));
+    assert_eq!(check("19202"), expect(1, "not_bound"));
+    write(&tls, &appid, &"w".repeat(32), Some(&wallet));
+    assert_eq!(check("19201"), expect(1, "wrong_key"));
+    write(&tls, "wx0000000000000009", &key, Some(&wallet));
+    assert_eq!(check("19201"), expect(1, "wrong_provider"));
+    write(&tls, &appid, &key, Some(&stranger));
+    assert_eq!(check("19201"), expect(1, "certificate"));
+    write(&tls, &appid, &key, None);
+    assert_eq!(check("19201"), expect(1, "certificate"));
+    write(&plain, &appid, &key, None);
+    assert_eq!(check("19201"), expect(0, "ok"), "no certificate is needed without TLS");
+    write(&stranger.text("wallet_tls"), &appid, &key, Some(&wallet));
+    assert_eq!(check("19201"), expect(69, "unreachable"), "its certificate is not trusted");
+    write("http://127.0.0.1:9", &appid, &key, None);
+    assert_eq!(check("19201"), expect(69, "unreachable"));
+    // Something that is bad is bad, whatever else is silent.
+    write(&plain, &appid, &key, None);
+    let all = run(&["merchant", "check", "--config", &config, "--json"]);
+    let found: Vec<_> = all.json().iter().filter_map(|line| line.get("check").cloned()).collect();
+    assert_eq!((all.code, found), (1, vec![json!("ok"), json!("not_bound")]), "{all:?}");
+    // Nothing of it is an order.
+    let ledger = http(&format!("{}/sim/ledger", wallet.text("wallet")), "GET", "").1;
+    assert_eq!(ledger, "");
 }
