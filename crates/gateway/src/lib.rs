@@ -15,6 +15,7 @@ pub mod acquirer;
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod driver;
 pub mod engine;
 pub mod logging;

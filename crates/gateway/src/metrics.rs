@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use state_machine::Channel;
 use state_machine::record::State;
+use state_machine::{Channel, UnixMs};
 use thiserror::Error;
 
 const PAYMENTS: &str = "hufu_payments_total";
@@ -29,6 +29,8 @@ const QUEUE_DEPTH: &str = "hufu_shard_queue_depth";
 const REFUSALS: &str = "hufu_refusals_total";
 const ALARMS: &str = "hufu_alarms_total";
 const CONNECTIONS: &str = "hufu_connections";
+const CERTIFICATE_END: &str = "hufu_tls_certificate_end_timestamp_seconds";
+const TLS_RELOADS: &str = "hufu_tls_reloads_total";
 
 /// From the customer's last key to our knowing, and from there to the till: half a second to a minute.
 const DELAYS: [f64; 14] = [0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 55.0];
@@ -138,6 +140,16 @@ impl CallOutcome {
 /// Why a till's request was refused before anything was done for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// No TLS handshake, or not in time.
+    Handshake,
+    /// The address has all the connections that one may have.
+    AddressConnections,
+    /// Every place was taken, and the connection was in the middle of a handshake, a head or a body for long.
+    Evicted,
+    /// HTTP/2 frames that ask for nothing, without end.
+    Flood,
+    /// The merchant's client certificate was not shown.
+    ClientCertificate,
     /// Bytes that are no plain HTTP/1.1.
     Framing,
     /// Head or body came too slowly.
@@ -164,6 +176,8 @@ pub enum Refusal {
     Field,
     /// The merchant asks too often.
     Rate,
+    /// All merchants together ask too often.
+    TotalRate,
     /// The switch is full, throttled or stopping.
     NotAccepted,
     /// The store does not answer.
@@ -171,7 +185,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 21] = [
+        Self::Handshake,
+        Self::AddressConnections,
+        Self::Evicted,
+        Self::Flood,
+        Self::ClientCertificate,
+        Self::TotalRate,
         Self::Framing,
         Self::ReadDeadline,
         Self::WriteDeadline,
@@ -193,6 +213,12 @@ impl Refusal {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Handshake => "handshake",
+            Self::AddressConnections => "address_connections",
+            Self::Evicted => "evicted",
+            Self::Flood => "flood",
+            Self::ClientCertificate => "client_certificate",
+            Self::TotalRate => "total_rate",
             Self::Framing => "framing",
             Self::ReadDeadline => "read_deadline",
             Self::WriteDeadline => "write_deadline",
@@ -298,6 +324,15 @@ fn register() {
     describe_counter!(REFUSALS, "Requests of tills refused before anything was done for them, by cause");
     describe_counter!(ALARMS, "Things an operator must hear of, by alarm");
     describe_gauge!(CONNECTIONS, "Open HTTP connections, of tills and of the admin address");
+    describe_gauge!(
+        CERTIFICATE_END,
+        Unit::Seconds,
+        "When the certificate that tills are shown ends, in seconds since 1970; 0 without TLS"
+    );
+    describe_counter!(
+        TLS_RELOADS,
+        "Times that the certificate for tills was loaded again: taken, or kept as it was"
+    );
     let channel = Channel::WechatV2.as_str();
     for outcome in Outcome::ALL {
         counter!(PAYMENTS, "channel" => channel, "outcome" => outcome.as_str()).absolute(0);
@@ -316,7 +351,10 @@ fn register() {
     for name in [DETECTION_DELAY, TOLD_DELAY, QUERIES, COMMIT_SECONDS, BATCH_RECORDS, TIMER_LAG] {
         let _ = histogram!(name);
     }
-    for name in [PENDING, BUDGET_RATIO, MONEY_AT_RISK, CONNECTIONS] {
+    for outcome in TLS_OUTCOMES {
+        counter!(TLS_RELOADS, "outcome" => outcome).absolute(0);
+    }
+    for name in [PENDING, BUDGET_RATIO, MONEY_AT_RISK, CONNECTIONS, CERTIFICATE_END] {
         gauge!(name).set(0.0);
     }
     gauge!(QUEUE_DEPTH, "shard" => "0").set(0.0);
@@ -400,6 +438,20 @@ pub fn connection(opened: bool) {
     } else {
         gauge!(CONNECTIONS).decrement(1.0);
     }
+}
+
+/// What a reload comes to: the new files are in use, or what was before.
+const TLS_OUTCOMES: [&str; 2] = ["taken", "kept"];
+
+/// The certificate for tills was loaded again; whether it was taken.
+pub fn tls_reload(taken: bool) {
+    let [yes, no] = TLS_OUTCOMES;
+    counter!(TLS_RELOADS, "outcome" => if taken { yes } else { no }).increment(1);
+}
+
+/// The certificate that tills are shown ends then.
+pub fn tls_certificate_end(at: UnixMs) {
+    gauge!(CERTIFICATE_END).set(approximate(u64::try_from(at.0 / 1_000).unwrap_or(0)));
 }
 
 /// A gauge's value; exact up to 2⁵³.

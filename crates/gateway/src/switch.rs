@@ -21,18 +21,25 @@ use crate::acquirer::wechat_v2::{Acquirer, Deadlines, HostConfig, ProviderAccoun
 use crate::acquirer::{ClientCertificate, PoolLimits, SetupError};
 use crate::admin::{self, Admin, Commands, Probes, SocketError};
 use crate::clock::{Clock, boot_id};
-use crate::config::{Config, Host, Provider};
+use crate::config::{Config, Host, Northbound, Provider};
+use crate::descriptors;
 use crate::driver::{self, Core, EngineConfig, Recovery, Threads};
 use crate::engine::Engine;
 use crate::merchants::{Directory, DirectoryError, Merchants};
 use crate::metrics::{self, MetricsError};
-use crate::northbound::Gateway;
 use crate::northbound::server::{self, Handler, Life, Limits, Reply};
+use crate::northbound::tls::{Tls, TlsError};
+use crate::northbound::{Gateway, TlsListener};
 
 /// Connections that may wait to be taken; the kernel's own limit, usually 4096, may be lower.
 const BACKLOG: u32 = 8_192;
 /// How often histograms are folded.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How often the files of the certificate for tills are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(30);
+/// How often an operator hears of a certificate that ends soon.
+const CERTIFICATE_REPORT: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the switch does not start. Nothing was accepted; open payments stay as they are in the store.
 #[derive(Debug, Error)]
@@ -72,6 +79,9 @@ pub enum StartError {
         /// What the system says.
         why: std::io::Error,
     },
+    /// Certificate and key for tills.
+    #[error("TLS for tills: {0}. Correct listen.tls or the file, then start again.")]
+    Tls(#[from] TlsError),
     /// The admin socket.
     #[error("the admin socket cannot be made: {0}")]
     Socket(#[from] SocketError),
@@ -92,6 +102,7 @@ pub struct Switch {
     gateway_addr: SocketAddr,
     admin_addr: SocketAddr,
     admin_socket: PathBuf,
+    tls: Option<Arc<Tls>>,
     life: watch::Sender<Life>,
     admin_life: watch::Sender<Life>,
     tills: JoinHandle<()>,
@@ -112,6 +123,7 @@ impl Switch {
         let merchants = Merchants::new(Directory::of(&book.merchants()?)?);
         let providers = number(&config.providers, &mut book)?;
         let acquirers = acquirers(&config.providers, &providers)?;
+        let tls = config.listen.tls.map(Tls::open).transpose()?.map(Arc::new);
         let tills = listen(config.listen.gateway)?;
         let probes = listen(config.listen.admin)?;
         let socket = admin::bind(&config.listen.admin_socket)?;
@@ -136,19 +148,32 @@ impl Switch {
             providers: config.providers.iter().map(|provider| provider.mch_id).collect(),
             life: life.clone(),
             hold: config.northbound.hold,
+            tls: tls.clone(),
         });
-        let limits = Limits::from(&config.northbound);
+        let calls =
+            config.providers.iter().map(|provider| provider.quota.calls_max).fold(0, u32::saturating_add);
+        let connections_max = descriptors::connections(config.northbound.connections_max, calls);
+        let limits = Limits::from(&Northbound { connections_max, ..config.northbound.clone() });
         let digest = config.store.digest_key.clone();
         let gateway = Gateway::new(Arc::clone(&shared), merchants, config.northbound.clone(), digest);
         let early = Early { until: recovery.serve_from, gateway };
-        let tills = tokio::spawn(server::serve(tills, Arc::new(early), limits.clone(), seen));
+        let early = Arc::new(early);
+        let tills = match &tls {
+            None => tokio::spawn(server::serve(tills, early, limits.clone(), seen)),
+            Some(tls) => {
+                let listener = TlsListener::new(tills, Arc::clone(tls));
+                tokio::spawn(server::serve(listener, early, limits.clone(), seen))
+            }
+        };
         let background = vec![
             tokio::spawn(server::serve(probes, Arc::new(Probes::new(shared)), limits, admin_seen)),
             tokio::spawn(admin::serve(socket, commands)),
             tokio::spawn(upkeep()),
+            tokio::spawn(watch_certificate(tls.clone())),
         ];
         tracing::info!(
             gateway = %gateway_addr,
+            tls = tls.is_some(),
             admin = %admin_addr,
             open_payments = recovery.open,
             damaged_rows = recovery.damaged,
@@ -161,6 +186,7 @@ impl Switch {
             gateway_addr,
             admin_addr,
             admin_socket: config.listen.admin_socket,
+            tls,
             life,
             admin_life,
             tills,
@@ -190,6 +216,12 @@ impl Switch {
     #[must_use]
     pub const fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// What tills are shown, for who is asked to load it again; `None` where they speak plain HTTP.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// Refuses new payments, answers the tills that wait, closes the store whole. Open payments are taken up
@@ -315,6 +347,24 @@ async fn upkeep() {
     loop {
         ticks.tick().await;
         metrics::upkeep();
+    }
+}
+
+/// Takes a renewed certificate into use without being asked, and complains of one that ends soon once a day.
+async fn watch_certificate(tls: Option<Arc<Tls>>) {
+    let Some(tls) = tls else { return };
+    let (mut looks, mut reports) = (interval(CERTIFICATE_LOOK), interval(CERTIFICATE_REPORT));
+    // It was reported when it was opened.
+    reports.tick().await;
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {
+                let tls = Arc::clone(&tls);
+                // It reads the disk.
+                drop(tokio::task::spawn_blocking(move || tls.reload_if_changed()).await);
+            }
+            _ = reports.tick() => tls.report(),
+        }
     }
 }
 

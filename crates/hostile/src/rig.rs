@@ -10,8 +10,8 @@ use std::time::Duration;
 use gateway::config::Northbound;
 use gateway::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told};
 use gateway::merchants::{Binding, Directory, Keys, Merchant, Merchants, Rate};
-use gateway::northbound::server::{Accept, Life, Limits, serve};
-use gateway::northbound::{DigestKey, Gateway};
+use gateway::northbound::server::{Life, Limits, serve};
+use gateway::northbound::{Accept, DigestKey, Gateway, Opened};
 use protocol::TransactionId;
 use signer::Key;
 use state_machine::record::State;
@@ -115,11 +115,11 @@ struct Pipes(tokio::sync::Mutex<mpsc::Receiver<DuplexStream>>);
 
 impl Accept for Pipes {
     type Stream = DuplexStream;
-    type Opening = Ready<io::Result<DuplexStream>>;
+    type Opening = Ready<io::Result<Opened<DuplexStream>>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
         let stream = self.0.lock().await.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok((std::future::ready(Ok(stream)), SocketAddr::from(([203, 0, 113, 10], 1))))
+        Ok((std::future::ready(Ok(Opened::plain(stream))), SocketAddr::from(([203, 0, 113, 10], 1))))
     }
 }
 

@@ -1,7 +1,9 @@
 //! `hufu check-config`: every problem at once, or what the settings come to.
 
 use clap::Args;
+use gateway::admin::TlsView;
 use gateway::config::{Config, Mode};
+use gateway::northbound::tls;
 use serde_json::{Value, json};
 use signer::Kind;
 use state_machine::Policy;
@@ -31,11 +33,19 @@ pub(crate) fn run(args: &CheckConfigArgs) -> Outcome {
     let path = &args.config.config;
     if !args.json.json {
         let config = load(path)?;
+        if let Some(problem) = tls_problem(&config) {
+            return Err(Failure::usage(format!("{}: listen.tls: {problem}", path.display())));
+        }
         output::line("ok");
         print(&effective(&config));
         return Ok(());
     }
     match Config::load(path, std::env::vars()) {
+        Ok(config) if tls_problem(&config).is_some() => {
+            let problem = json!({ "setting": "listen.tls", "what": tls_problem(&config) });
+            output::json(&json!({ "ok": false, "problems": [problem] }))?;
+            Err(Failure::usage(""))
+        }
         Ok(config) => output::json(&json!({ "ok": true, "problems": [], "settings": effective(&config) })),
         Err(errors) => {
             let problems: Vec<Value> = errors
@@ -81,6 +91,7 @@ fn effective(config: &Config) -> Value {
         "mode": match mode { Mode::Production => "production", Mode::Sandbox => "sandbox" },
         "listen": {
             "gateway": listen.gateway.to_string(),
+            "tls": listen.tls.as_ref().map(certificate),
             "admin": listen.admin.to_string(),
             "admin_socket": listen.admin_socket,
         },
@@ -89,6 +100,9 @@ fn effective(config: &Config) -> Value {
         "policy": clocks(policy),
         "northbound": {
             "connections_max": northbound.connections_max,
+            "address_connections_max": northbound.address_connections_max,
+            "per_second": northbound.per_second,
+            "burst": northbound.burst,
             "hold_ms": ms(northbound.hold),
             "long_poll_ms": ms(northbound.long_poll),
             "merchant_per_second": northbound.merchant_per_second,
@@ -97,6 +111,22 @@ fn effective(config: &Config) -> Value {
         },
         "limits": { "orders_max": limits.orders_max, "shards": limits.shards },
         "log": { "format": format!("{:?}", log.format).to_lowercase(), "filter": log.filter },
+    })
+}
+
+/// Why certificate and key for tills cannot be used, if they cannot. Other verbs do without them.
+fn tls_problem(config: &Config) -> Option<String> {
+    tls::look(config.listen.tls.as_ref()?).err().map(|err| err.to_string())
+}
+
+/// The certificate for tills.
+fn certificate(files: &gateway::config::Tls) -> Value {
+    let shown = tls::look(files).ok().map(|shown| TlsView::of(&shown));
+    json!({
+        "certificate_file": files.certificate_file,
+        "key_file": files.key_file,
+        "client_ca_file": files.client_ca_file,
+        "shown": shown,
     })
 }
 

@@ -22,6 +22,7 @@ mod link;
 mod merchant;
 mod output;
 mod payment;
+mod reload;
 mod sandbox;
 mod serve;
 mod settings;
@@ -57,6 +58,7 @@ enum Verb {
     Sandbox(sandbox::SandboxArgs),
     Simulate(simulate::SimulateArgs),
     Serve(serve::ServeArgs),
+    Reload(reload::ReloadArgs),
     Payment(payment::PaymentArgs),
     Merchant(merchant::MerchantArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -88,6 +90,7 @@ impl Verb {
             Self::Sandbox(args) => args.json.json,
             Self::Simulate(args) => args.json.json,
             Self::Serve(_) => false,
+            Self::Reload(args) => args.json.json,
             Self::Payment(args) => args.json(),
             Self::Merchant(args) => args.json(),
             Self::CheckConfig(args) => args.json.json,
@@ -106,6 +109,7 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Sandbox(args) => runtime()?.block_on(sandbox::run(args)),
         Verb::Simulate(args) => runtime()?.block_on(simulate::run(args)),
         Verb::Serve(args) => serve::run(args),
+        Verb::Reload(args) => reload::run(args),
         Verb::Payment(args) => payment::run(args),
         Verb::Merchant(args) => merchant::run(args),
         Verb::CheckConfig(args) => check_config::run(args),

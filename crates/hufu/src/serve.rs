@@ -1,7 +1,10 @@
 //! `hufu serve`: the product.
 
+use std::sync::Arc;
+
 use clap::Args;
 use gateway::config::Config;
+use gateway::northbound::tls::Tls;
 use gateway::switch::{StartError, Switch};
 use store::OpenError;
 
@@ -12,7 +15,7 @@ use crate::settings::{ConfigFlag, load};
 ///
 /// At the start it takes up every payment that is still open. When asked to stop it refuses new payments, answers
 /// the tills that wait, and closes the store; what is open then goes on at the next start. A second signal ends it
-/// at once, which loses nothing either.
+/// at once, which loses nothing either. SIGHUP has it read the certificate for tills again, as `hufu reload` does.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -47,7 +50,9 @@ async fn serve(config: Config) -> Outcome {
              moved; restore them from a backup"
         );
     }
+    let reloads = tokio::spawn(reload_when_asked(switch.tls().cloned()));
     crate::stop_asked().await;
+    reloads.abort();
     tracing::info!("asked to stop: no new payments are taken, waiting tills are answered");
     tokio::select! {
         () = switch.stop() => Ok(()),
@@ -55,6 +60,18 @@ async fn serve(config: Config) -> Outcome {
             exit: Exit::Interrupted,
             text: "stopped at once. Every decision is in the store; open payments go on at the next start.".to_owned(),
         }),
+    }
+}
+
+/// Reads the certificate for tills again at each SIGHUP. It says itself how that went.
+async fn reload_when_asked(tls: Option<Arc<Tls>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
+    while asked.recv().await.is_some() {
+        match tls.clone() {
+            Some(tls) => drop(tokio::task::spawn_blocking(move || tls.reload()).await),
+            None => tracing::info!("SIGHUP: tills speak plain HTTP here, there is no certificate to load"),
+        }
     }
 }
 
@@ -67,6 +84,7 @@ fn not_started(err: &StartError) -> Failure {
         | StartError::Socket(_) => Failure::unavailable(text),
         StartError::Open(OpenError::WrongKey { .. } | OpenError::NotAStore { .. })
         | StartError::File { .. }
+        | StartError::Tls(_)
         | StartError::Provider { .. } => Failure::usage(text),
         StartError::Open(_)
         | StartError::Store(_)

@@ -43,7 +43,7 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xA0;
 
 /// `notAfter` of an X.509 certificate. Source: RFC 5280 §4.1.
-fn not_after(der: &[u8]) -> Option<UnixMs> {
+pub(crate) fn not_after(der: &[u8]) -> Option<UnixMs> {
     let (certificate, _) = expect(SEQUENCE, der)?;
     let (to_be_signed, _) = expect(SEQUENCE, certificate)?;
     // The version may be left out.

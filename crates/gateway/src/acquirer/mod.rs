@@ -15,5 +15,6 @@ mod wire;
 mod tests;
 
 pub use certificate::ClientCertificate;
+pub(crate) use certificate::not_after as certificate_ends_at;
 pub use connect::SetupError;
 pub use pool::PoolLimits;

@@ -11,11 +11,14 @@ use store::merchant::Status;
 use tokio::sync::watch;
 
 use super::merchants;
-use super::protocol::{Command, MerchantRef, MerchantView, PaymentView, Response, Which, listing, number};
+use super::protocol::{
+    Command, MerchantRef, MerchantView, PaymentView, Response, TlsView, Which, listing, number,
+};
 use crate::clock::Clock;
 use crate::engine::{Engine, LIST_MAX, ListRequest, Told};
 use crate::merchants::{Directory, Merchants};
 use crate::northbound::server::Life;
+use crate::northbound::tls::Tls;
 
 /// What the commands work on.
 pub struct Admin {
@@ -31,6 +34,8 @@ pub struct Admin {
     pub life: watch::Sender<Life>,
     /// How long a reversal is waited for.
     pub hold: Duration,
+    /// What tills are shown, where they speak TLS.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Runs commands; one change of merchants at a time.
@@ -42,14 +47,23 @@ pub struct Commands {
     providers: Arc<[MchId]>,
     life: watch::Sender<Life>,
     hold: Duration,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Commands {
     /// Takes what they work on.
     #[must_use]
     pub fn new(admin: Admin) -> Self {
-        let Admin { engine, merchants, book, providers, life, hold } = admin;
-        Self { engine, merchants, book: Arc::new(Mutex::new(book)), providers: providers.into(), life, hold }
+        let Admin { engine, merchants, book, providers, life, hold, tls } = admin;
+        Self {
+            engine,
+            merchants,
+            book: Arc::new(Mutex::new(book)),
+            providers: providers.into(),
+            life,
+            hold,
+            tls,
+        }
     }
 
     /// Runs one command.
@@ -62,6 +76,18 @@ impl Commands {
                 self.drain();
                 Ok(Response::done("draining"))
             }
+            Command::TlsReload => match self.tls.clone() {
+                None => Err("tills speak plain HTTP here: there is no certificate to load".to_owned()),
+                Some(tls) => {
+                    // It reads the disk.
+                    let loaded = tokio::task::spawn_blocking(move || tls.reload()).await;
+                    let loaded = loaded.map_err(|err| format!("the command did not finish: {err}"));
+                    loaded.and_then(|loaded| match loaded {
+                        Ok(shown) => Ok(Response::done(TlsView::of(&shown))),
+                        Err(err) => Err(format!("{err}. The certificate before stays in use.")),
+                    })
+                }
+            },
             change @ (Command::MerchantAdd { .. }
             | Command::MerchantList
             | Command::MerchantCheck { .. }
@@ -128,6 +154,7 @@ impl Commands {
             Command::PaymentShow { .. }
             | Command::PaymentList { .. }
             | Command::PaymentReverse { .. }
+            | Command::TlsReload
             | Command::Drain => Err("no command about merchants".to_owned()),
         }
     }

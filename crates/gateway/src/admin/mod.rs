@@ -16,7 +16,9 @@ use hyper::{Method, Request, StatusCode};
 
 pub use commands::{Admin, Commands};
 pub use merchants::{add, list, new_api_key, set};
-pub use protocol::{Change, Command, Failure, Form, MerchantRef, MerchantView, PaymentView, Response};
+pub use protocol::{
+    Change, Command, Failure, Form, MerchantRef, MerchantView, PaymentView, Response, TlsView,
+};
 pub use socket::{CallError, LINE_MAX, SocketError, bind, call, serve};
 
 use crate::engine::Engine;

@@ -8,6 +8,7 @@ use store::MerchantRow;
 
 use crate::engine::Listing;
 use crate::northbound::rfc3339;
+use crate::northbound::tls::Shown;
 
 /// Which merchant a command is about.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub enum Command {
     },
     /// Reads the merchants from the store again.
     MerchantReload,
+    /// Reads the certificate for tills again; answered with a [`TlsView`], or with why the one before stays in use.
+    TlsReload,
     /// Stops taking new payments.
     Drain,
 }
@@ -324,6 +327,23 @@ impl PaymentView {
             accepted_at: rfc3339(record.accepted_at).unwrap_or_default(),
             changed_at: rfc3339(record.changed_at).unwrap_or_default(),
         }
+    }
+}
+
+/// The certificate that tills are shown.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct TlsView {
+    /// SHA-256 of it, in hexadecimal digits.
+    pub fingerprint: String,
+    /// When it ends, if that can be read.
+    pub ends_at: Option<String>,
+}
+
+impl TlsView {
+    /// What `shown` says.
+    #[must_use]
+    pub fn of(shown: &Shown) -> Self {
+        Self { fingerprint: shown.fingerprint.to_string(), ends_at: shown.ends_at.and_then(rfc3339) }
     }
 }
 

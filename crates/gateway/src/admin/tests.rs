@@ -125,6 +125,7 @@ impl Harness {
             providers: vec![PROVIDER.parse().unwrap()],
             life,
             hold: Duration::from_millis(200),
+            tls: None,
         });
         let listener = bind(&dir.path().join("admin.sock")).unwrap();
         tokio::spawn(serve(listener, commands));

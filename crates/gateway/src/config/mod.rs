@@ -83,10 +83,23 @@ impl FromStr for LogFormat {
 pub struct Listen {
     /// Tills.
     pub gateway: SocketAddr,
+    /// What tills are shown; `None` for plain HTTP, behind a proxy that speaks TLS.
+    pub tls: Option<Tls>,
     /// `/metrics`, `/livez`, `/readyz`.
     pub admin: SocketAddr,
     /// The admin commands' unix-domain socket.
     pub admin_socket: PathBuf,
+}
+
+/// TLS towards tills, PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Our certificate, then its intermediates.
+    pub certificate_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// The issuers whose client certificates are believed; `None`: tills are not asked for any.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// Where records are kept.
@@ -111,6 +124,10 @@ pub struct Northbound {
     pub head_bytes_max: usize,
     /// Bytes of a request's body.
     pub body_bytes_max: usize,
+    /// Connections of one address at once (of an IPv6 network of 64 bits); 0 for no limit.
+    pub address_connections_max: u32,
+    /// From the connection to the end of the TLS handshake.
+    pub handshake_deadline: Duration,
     /// From the first byte of a head to its last.
     pub head_deadline: Duration,
     /// From the end of the head to the end of the body.
@@ -128,6 +145,10 @@ pub struct Northbound {
     pub merchant_per_second: u32,
     /// Requests of one merchant at once.
     pub merchant_burst: u32,
+    /// Requests of all merchants in a second, averaged over `burst`.
+    pub per_second: u32,
+    /// Requests of all merchants at once.
+    pub burst: u32,
     /// The address told to the wallet for JSON payments; `None` for the till's own.
     pub spbill_create_ip: Option<IpAddr>,
     /// How long a stop waits for requests that are being answered.
@@ -141,6 +162,8 @@ impl Default for Northbound {
             headers_max: 64,
             head_bytes_max: 16 * 1024,
             body_bytes_max: 64 * 1024,
+            address_connections_max: 0,
+            handshake_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(10),
             body_deadline: Duration::from_secs(10),
             idle_deadline: Duration::from_secs(75),
@@ -149,6 +172,8 @@ impl Default for Northbound {
             long_poll: Duration::from_millis(LONG_POLL_MS.into()),
             merchant_per_second: 200,
             merchant_burst: 400,
+            per_second: 20_000,
+            burst: 40_000,
             spbill_create_ip: None,
             drain: Duration::from_secs(35),
         }
@@ -297,8 +322,20 @@ fn listen(mut section: Section, reader: &mut Reader) -> Listen {
     if gateway == admin && gateway.port() != 0 {
         reader.problem(section.setting("admin"), "is the address of listen.gateway too");
     }
+    let tls = tls(section.section("tls", reader), reader);
     section.finish(reader);
-    Listen { gateway, admin, admin_socket }
+    Listen { gateway, tls, admin, admin_socket }
+}
+
+/// Absent as a whole, or whole. What is in the files is looked at when they are opened.
+fn tls(mut section: Section, reader: &mut Reader) -> Option<Tls> {
+    let any =
+        ["certificate_file", "key_file", "client_ca_file"].iter().any(|name| section.is_set(name, reader));
+    let mut file = |name| any.then(|| section.required::<PathBuf>(name, reader)).flatten();
+    let (certificate_file, key_file) = (file("certificate_file"), file("key_file"));
+    let client_ca_file = section.path("client_ca_file", reader);
+    section.finish(reader);
+    Some(Tls { certificate_file: certificate_file?, key_file: key_file?, client_ca_file })
 }
 
 fn store(mut section: Section, reader: &mut Reader) -> Option<Store> {
@@ -381,6 +418,14 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
         headers_max: usize::try_from(section.count("headers_max", 64, 8..=100, reader)).unwrap_or(0),
         head_bytes_max: bytes(&mut section, "head_bytes_max", absent.head_bytes_max, 64 * 1024, reader),
         body_bytes_max: bytes(&mut section, "body_bytes_max", absent.body_bytes_max, 64 * 1024, reader),
+        address_connections_max: section.count("address_connections_max", 0, 0..=1_000_000, reader),
+        handshake_deadline: ms(
+            &mut section,
+            "handshake_deadline_ms",
+            absent.handshake_deadline,
+            60_000,
+            reader,
+        ),
         head_deadline: ms(&mut section, "head_deadline_ms", absent.head_deadline, 60_000, reader),
         body_deadline: ms(&mut section, "body_deadline_ms", absent.body_deadline, 60_000, reader),
         idle_deadline: ms(&mut section, "idle_deadline_ms", absent.idle_deadline, 3_600_000, reader),
@@ -396,6 +441,8 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
             reader,
         ),
         merchant_burst: section.count("merchant_burst", absent.merchant_burst, 1..=100_000, reader),
+        per_second: section.count("per_second", absent.per_second, 1..=1_000_000, reader),
+        burst: section.count("burst", absent.burst, 1..=1_000_000, reader),
         spbill_create_ip: section.parsed("spbill_create_ip", reader),
         drain: ms(&mut section, "drain_ms", absent.drain, 600_000, reader),
     };

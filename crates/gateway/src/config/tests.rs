@@ -87,6 +87,8 @@ fn the_sample_is_right_and_says_what_holds_without_it() {
                     name.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'0'..=b'9'))
                 }) && !setting.starts_with("previous_key_file")
                     && !setting.starts_with("ca_file")
+                    && !setting.contains("/tls.")
+                    && !setting.starts_with("client_ca_file")
                     && !setting.starts_with("spbill_create_ip") =>
             {
                 format!("{setting}\n")

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,13 +12,36 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::frames::Frames;
 use super::framing::{Framing, Phase};
 use crate::clock::{Clock, later};
+use crate::merchants::Rate;
 use crate::metrics::{self, Refusal};
+
+/// A connection in the middle of a handshake, a head or a body for so long is no till in a hurry: it may lose its place
+/// to one.
+const SLOW_MS: u64 = 1_000;
+/// What [`Link::reading_ms`] holds while nothing is being read.
+const NOT_READING: u64 = u64::MAX;
+
+/// Why a connection may be closed when every place is taken, most useless first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Useless {
+    /// It has been in the middle of asking for too long.
+    Slow,
+    /// Nothing is asked or answered.
+    Idle,
+}
 
 /// What the listener may know of one of its connections.
 #[derive(Debug)]
 pub(super) struct Link {
+    /// When the listener was opened: its milliseconds count from there.
+    epoch: Instant,
+    /// Since when a handshake, a head or a body is being read, in milliseconds; or [`NOT_READING`].
+    reading_ms: AtomicU64,
+    /// Whether it loses its place at once.
+    evicted: AtomicBool,
     /// Requests that have begun.
     begun: AtomicU32,
     /// Requests that were answered.
@@ -34,8 +57,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(now_ms: u64) -> Self {
+    /// A connection whose handshake begins, of a listener that was opened at `epoch`.
+    pub(super) fn new(epoch: Instant) -> Self {
+        let now_ms = ms_since(epoch);
         Self {
+            epoch,
+            reading_ms: AtomicU64::new(now_ms),
+            evicted: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             answered: AtomicU32::new(0),
             strikes: AtomicU32::new(0),
@@ -45,11 +73,38 @@ impl Link {
         }
     }
 
+    /// Its handshake is done.
+    pub(super) fn opened(&self) {
+        self.reading_ms.store(NOT_READING, Ordering::Relaxed);
+        self.active_ms.store(ms_since(self.epoch), Ordering::Relaxed);
+    }
+
+    /// A head or body is being read from now on, or none.
+    fn reads(&self, reading: bool) {
+        let since = if reading { ms_since(self.epoch) } else { NOT_READING };
+        self.reading_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// Has it closed without a word.
+    pub(super) fn evict(&self) {
+        self.evicted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// It has lost its place.
+    pub(super) fn evicted(&self) {
+        self.evict();
+        metrics::refused(Refusal::Evicted);
+    }
+
     /// Notes that its bytes were refused, once: here, or by the HTTP library, which meets what is handed on
     /// instead of them.
-    pub(super) fn refuse(&self, peer: SocketAddr, cause: &dyn std::fmt::Display) {
+    pub(super) fn refuse(&self, peer: SocketAddr, why: Refusal, cause: &dyn std::fmt::Display) {
         if self.refused.set(cause.to_string()).is_ok() {
-            metrics::refused(Refusal::Framing);
+            metrics::refused(why);
             tracing::info!(%peer, %cause, "bytes refused");
         }
     }
@@ -59,10 +114,19 @@ impl Link {
         self.refused.get().map(String::as_str)
     }
 
-    /// Notes that a request was answered; returns how many in a row went to somebody unknown.
-    pub(super) fn answered(&self, now_ms: u64, struck: bool) -> u32 {
+    /// Notes that a request has begun, where it is not the bytes that tell.
+    pub(super) fn begun(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a request is over.
+    pub(super) fn over(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
-        self.active_ms.store(now_ms, Ordering::Relaxed);
+        self.active_ms.store(ms_since(self.epoch), Ordering::Relaxed);
+    }
+
+    /// Notes to whom an answer goes; returns how many in a row went to somebody unknown.
+    pub(super) fn strike(&self, struck: bool) -> u32 {
         if struck {
             return self.strikes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         }
@@ -74,6 +138,93 @@ impl Link {
     pub(super) fn idle_since_ms(&self) -> Option<u64> {
         let idle = self.begun.load(Ordering::Relaxed) == self.answered.load(Ordering::Relaxed);
         idle.then(|| self.active_ms.load(Ordering::Relaxed))
+    }
+
+    /// Why and since when it may lose its place, if it may.
+    pub(super) fn useless_since_ms(&self, now_ms: u64) -> Option<(Useless, u64)> {
+        let reading = self.reading_ms.load(Ordering::Relaxed);
+        if reading != NOT_READING {
+            return (now_ms.saturating_sub(reading) >= SLOW_MS).then_some((Useless::Slow, reading));
+        }
+        self.idle_since_ms().map(|since| (Useless::Idle, since))
+    }
+}
+
+/// Whole milliseconds since `epoch`.
+pub(super) fn ms_since(epoch: Instant) -> u64 {
+    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How a connection's bytes are looked at.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// As HTTP/1.1.
+    Http1(Framing),
+    /// As HTTP/2, and how many frames for nothing it may still send.
+    Http2(Frames, Rate),
+}
+
+/// Frames of HTTP/2 that ask for nothing, over those that requests bring with them: in a second, and at once. A
+/// client that is alive sends a few in a minute.
+const EXCESS_PER_SECOND: u32 = 100;
+const EXCESS_BURST: u32 = 1_000;
+
+/// What was found in bytes that were just read.
+enum Looked {
+    Plain,
+    /// HTTP/1.1 with a fault; so many bytes are plain.
+    Faulty(usize),
+    /// Not to be handed on at all.
+    Broken,
+}
+
+impl Reading {
+    pub(super) const fn http1(head_bytes_max: usize) -> Self {
+        Self::Http1(Framing::new(head_bytes_max))
+    }
+
+    pub(super) fn http2(head_bytes_max: usize) -> Self {
+        Self::Http2(Frames::new(head_bytes_max), Rate::default())
+    }
+
+    const fn phase(&self) -> Phase {
+        match self {
+            Self::Http1(framing) => framing.phase(),
+            Self::Http2(frames, _) => frames.phase(),
+        }
+    }
+
+    /// After a fault of HTTP/1.1: see [`Framing::before_faulty_head`].
+    const fn before_faulty_head(&self) -> Option<usize> {
+        match self {
+            Self::Http1(framing) => framing.before_faulty_head(),
+            Self::Http2(..) => None,
+        }
+    }
+
+    fn look(&mut self, bytes: &[u8], link: &Link, peer: SocketAddr) -> Looked {
+        match self {
+            Self::Http1(framing) => {
+                let read = framing.feed(bytes);
+                link.begun.store(framing.messages(), Ordering::Relaxed);
+                let Err((plain, cause)) = read else { return Looked::Plain };
+                link.refuse(peer, Refusal::Framing, &cause);
+                Looked::Faulty(plain)
+            }
+            Self::Http2(frames, rate) => {
+                if let Err(cause) = frames.feed(bytes) {
+                    link.refuse(peer, Refusal::Framing, &cause);
+                    return Looked::Broken;
+                }
+                let excess = frames.take_excess();
+                let now_us = || Clock::tick().as_ms().saturating_mul(1_000);
+                if (0..excess).all(|_| rate.take(now_us(), EXCESS_PER_SECOND, EXCESS_BURST)) {
+                    return Looked::Plain;
+                }
+                link.refuse(peer, Refusal::Flood, &"frames that ask for nothing, without end");
+                Looked::Broken
+            }
+        }
     }
 }
 
@@ -122,7 +273,7 @@ pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
     link: Arc<Link>,
     peer: SocketAddr,
     deadlines: Deadlines,
-    framing: Framing,
+    bytes: Reading,
     /// After a fault: what is still to be handed on instead, and nothing more is read.
     broken: Option<&'static [u8]>,
     /// Whether that is [`REFUSED`].
@@ -137,7 +288,7 @@ pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Guarded<S> {
     fn drop(&mut self) {
-        let midway = self.broken.is_some() || self.framing.phase() != Phase::Idle;
+        let midway = self.broken.is_some() || self.bytes.phase() != Phase::Idle;
         if let (true, Some(stream), Some(unread)) = (midway, self.stream.take(), self.unread.take()) {
             // Nobody waits for it where the listener has given up.
             let _ = unread.send(stream);
@@ -153,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         link: Arc<Link>,
         peer: SocketAddr,
         deadlines: Deadlines,
-        head_bytes_max: usize,
+        bytes: Reading,
     ) -> Self {
         Self {
             stream: Some(stream),
@@ -161,10 +312,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             link,
             peer,
             deadlines,
-            framing: Framing::new(head_bytes_max),
+            phase: (bytes.phase(), Instant::now()),
+            bytes,
             broken: None,
             told: false,
-            phase: (Phase::Idle, Instant::now()),
             reading: None,
             writing: None,
         }
@@ -175,18 +326,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Looks at bytes that were just read; returns how many may be handed on.
-    fn look(&mut self, bytes: &[u8]) -> Option<usize> {
-        let before = self.framing.phase();
-        let read = self.framing.feed(bytes);
-        self.link.begun.store(self.framing.messages(), Ordering::Relaxed);
-        let after = self.framing.phase();
+    /// Looks at bytes that were just read.
+    fn look(&mut self, bytes: &[u8]) -> Looked {
+        let before = self.bytes.phase();
+        let looked = self.bytes.look(bytes, &self.link, self.peer);
+        let after = self.bytes.phase();
         if after != before {
             self.phase = (after, Instant::now());
+            self.link.reads(after != Phase::Idle);
         }
-        let (plain, cause) = read.err()?;
-        self.link.refuse(self.peer, &cause);
-        Some(plain)
+        looked
     }
 
     /// The moment at which the present phase has lasted too long, as far as is known now.
@@ -261,15 +410,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
         match this.stream()?.poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 let read = buf.filled().get(before..).unwrap_or_default();
-                if let Some(plain) = this.look(read) {
-                    let faulty_head = this.framing.before_faulty_head();
-                    this.told = faulty_head.is_some();
-                    this.broken = Some(if this.told { REFUSED } else { POISON });
-                    let plain = faulty_head.unwrap_or(plain);
-                    buf.set_filled(before.saturating_add(plain));
-                    // What is empty would be taken for the end of the connection.
-                    if plain == 0 {
-                        return Pin::new(this).poll_read(cx, buf);
+                match this.look(read) {
+                    Looked::Plain => {}
+                    Looked::Faulty(plain) => {
+                        let faulty_head = this.bytes.before_faulty_head();
+                        this.told = faulty_head.is_some();
+                        this.broken = Some(if this.told { REFUSED } else { POISON });
+                        let plain = faulty_head.unwrap_or(plain);
+                        buf.set_filled(before.saturating_add(plain));
+                        // What is empty would be taken for the end of the connection.
+                        if plain == 0 {
+                            return Pin::new(this).poll_read(cx, buf);
+                        }
+                    }
+                    Looked::Broken => {
+                        this.broken = Some(&[]);
+                        buf.set_filled(before);
+                        return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                     }
                 }
                 Poll::Ready(Ok(()))

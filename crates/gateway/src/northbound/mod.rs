@@ -1,13 +1,16 @@
 //! Tills: HTTP/1.1 with every limit, the drop-in XML of WeChat Pay V2, and JSON. Source: DESIGN §4.
 
+mod accept;
 pub mod body;
 mod digest;
+pub mod frames;
 pub mod framing;
 mod guard;
 mod json;
 pub mod server;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tls;
 mod xml;
 
 use std::net::SocketAddr;
@@ -20,13 +23,14 @@ use state_machine::Record;
 use state_machine::shard::{NotAccepted, Said, relation};
 use tokio::sync::oneshot;
 
+pub use accept::{Accept, Opened, Protocol, TlsListener};
 pub use digest::DigestKey;
 pub use json::{Failure, Payment, rfc3339};
 
 use crate::clock::Clock;
 use crate::config::Northbound;
 use crate::engine::{Engine, NewPayment, StoreDown, Told};
-use crate::merchants::{Merchant, Merchants};
+use crate::merchants::{Merchant, Merchants, Rate};
 use crate::metrics::{self, Refusal};
 use server::{Handler, Reply};
 
@@ -36,21 +40,29 @@ pub struct Gateway {
     merchants: Merchants,
     config: Northbound,
     digest: DigestKey,
+    /// Of all merchants together.
+    total: Rate,
 }
 
 impl Gateway {
     /// Puts the parts together; `digest` is the same as long as the store is.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, merchants: Merchants, config: Northbound, digest: DigestKey) -> Self {
-        Self { engine, merchants, config, digest }
+        Self { engine, merchants, config, digest, total: Rate::default() }
     }
 
-    /// Whether `merchant` may ask once more at this moment (OV-03).
+    /// Whether `merchant` may ask once more at this moment, by its own rate and by that of all merchants (OV-03). Who
+    /// is over its own uses up nothing of the others', and who is not known to be a merchant uses up nothing at all.
     fn may_ask(&self, merchant: &Merchant) -> bool {
         let now_us = Clock::tick().as_ms().saturating_mul(1_000);
-        let may = merchant.rate.take(now_us, self.config.merchant_per_second, self.config.merchant_burst);
-        if !may {
+        let config = &self.config;
+        if !merchant.rate.take(now_us, config.merchant_per_second, config.merchant_burst) {
             metrics::refused(Refusal::Rate);
+            return false;
+        }
+        let may = self.total.take(now_us, config.per_second, config.burst);
+        if !may {
+            metrics::refused(Refusal::TotalRate);
         }
         may
     }

@@ -3,34 +3,33 @@
 //! One task a connection. Generic over the stream, so that TLS is another [`Accept`]. Source:
 //! faults-and-invariants NM-04 to NM-07, MI-13 to MI-15, PR-10, PR-12, PR-14, INV-24.
 
+mod addresses;
+mod exchange;
+
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
+use addresses::{Addresses, Counted};
+
+use super::accept::{Accept, Opened, Protocol};
 use super::body::Body;
-use super::guard::{Deadlines, Guarded, Link, REFUSED_TARGET, linger};
+use super::guard::{Deadlines, Guarded, Link, Reading, Useless, linger};
+use super::tls::PeerCertificate;
 use crate::config::Northbound;
 use crate::metrics::{self, Refusal};
 
@@ -46,29 +45,6 @@ pub const STRIKES_MAX: u32 = 16;
 /// Buffer of a connection.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Where connections come from.
-pub trait Accept: Send + 'static {
-    /// The stream of one connection.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// Finishes opening it in its own task: nothing for TCP, the handshake for TLS.
-    type Opening: Future<Output = io::Result<Self::Stream>> + Send + 'static;
-
-    /// Waits for the next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Opening, SocketAddr)>> + Send;
-}
-
-impl Accept for TcpListener {
-    type Stream = TcpStream;
-    type Opening = std::future::Ready<io::Result<TcpStream>>;
-
-    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
-        let (stream, peer) = Self::accept(self).await?;
-        // Answers are one write each; waiting for more to send only adds delay.
-        let _ = stream.set_nodelay(true);
-        Ok((std::future::ready(Ok(stream)), peer))
-    }
-}
-
 /// Marks an answer to somebody who is not who it says (an extension of the answer): a connection that only
 /// brings such requests is closed, so that signatures are not checked for nothing without end (OV-09). A limit
 /// per merchant would let anybody lock a merchant out.
@@ -79,6 +55,13 @@ pub struct Strike;
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request; dropped if the peer hangs up. A panic in it answers 500 and ends only this request.
     fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Reply> + Send;
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy)]
+struct Peer {
+    address: SocketAddr,
+    certificate: Option<PeerCertificate>,
 }
 
 /// Where a listener is in its life.
@@ -96,8 +79,10 @@ pub enum Life {
 #[derive(Clone, Debug)]
 pub struct Limits {
     connections_max: u32,
+    address_connections_max: u32,
     headers_max: usize,
     head_bytes_max: usize,
+    handshake_deadline: Duration,
     deadlines: Deadlines,
     drain: Duration,
 }
@@ -106,8 +91,10 @@ impl From<&Northbound> for Limits {
     fn from(config: &Northbound) -> Self {
         Self {
             connections_max: config.connections_max,
+            address_connections_max: config.address_connections_max,
             headers_max: config.headers_max,
             head_bytes_max: config.head_bytes_max,
+            handshake_deadline: config.handshake_deadline,
             deadlines: Deadlines {
                 head: config.head_deadline,
                 body: config.body_deadline,
@@ -136,6 +123,7 @@ pub async fn serve<A: Accept, H: Handler>(
         opened: Instant::now(),
         names: AtomicU64::new(0),
         places: Arc::new(Semaphore::new(permits)),
+        addresses: Arc::default(),
     });
     loop {
         let stopping = async {
@@ -147,7 +135,16 @@ pub async fn serve<A: Accept, H: Handler>(
             () = stopping => break,
             accepted = server.next(&listener) => match accepted {
                 Ok((opening, peer, place)) => {
-                    tokio::spawn(Arc::clone(&server).connection(opening, peer, place));
+                    match server.addresses.enter(peer, server.limits.address_connections_max) {
+                        Some(counted) => {
+                            tokio::spawn(Arc::clone(&server).connection(opening, peer, (place, counted)));
+                        }
+                        None => {
+                            metrics::refused(Refusal::AddressConnections);
+                            tracing::info!(%peer, "connection refused: its address has as many as one may have");
+                            A::turn_away(opening);
+                        }
+                    }
                 }
                 Err(err) => {
                     tracing::warn!(%err, "cannot accept connections");
@@ -172,31 +169,23 @@ struct Server<H> {
     opened: Instant,
     names: AtomicU64,
     places: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
 }
+
+/// What a connection holds for as long as it is open.
+type Held = (OwnedSemaphorePermit, Option<Counted>);
 
 /// A connection's entry in the list, until it ends.
 struct Listed<'s, H> {
     server: &'s Server<H>,
     name: u64,
-    _place: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 impl<H> Drop for Listed<'_, H> {
     fn drop(&mut self) {
         self.server.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
         metrics::connection(false);
-    }
-}
-
-/// An answer whose body is being made.
-struct Streaming<H> {
-    server: Arc<Server<H>>,
-    link: Arc<Link>,
-}
-
-impl<H> Drop for Streaming<H> {
-    fn drop(&mut self) {
-        let _ = self.link.answered(self.server.now_ms(), false);
     }
 }
 
@@ -223,141 +212,72 @@ impl<H: Handler> Server<H> {
         Ok((opening, peer, place))
     }
 
-    /// Closes some of the connections that have been idle longest, so that new tills get in (NM-07).
+    /// Closes some of those that ask for nothing, so that new tills get in: first those that have been in the middle of
+    /// a handshake, a head or a body longer than a till takes, then those that have been idle longest (NM-07).
     fn evict(&self) {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut idle: Vec<_> =
-            links.values().filter_map(|link| link.idle_since_ms().map(|since| (since, link))).collect();
-        idle.sort_unstable_by_key(|(since, _)| *since);
-        let count = (idle.len() / EVICT_SHARE).max(1);
-        for (_, link) in idle.into_iter().take(count) {
+        let now_ms = self.now_ms();
+        let mut useless: Vec<_> = links
+            .values()
+            .filter_map(|link| link.useless_since_ms(now_ms).map(|since| (since, link)))
+            .collect();
+        useless.sort_unstable_by_key(|(since, _)| *since);
+        let count = (useless.len() / EVICT_SHARE).max(1);
+        for ((why, _), link) in useless.into_iter().take(count) {
+            if why == Useless::Slow {
+                link.evict();
+            }
             link.close.notify_one();
         }
     }
 
-    async fn connection<O, S>(self: Arc<Self>, opening: O, peer: SocketAddr, place: OwnedSemaphorePermit)
+    async fn connection<O, S>(self: Arc<Self>, opening: O, peer: SocketAddr, held: Held)
     where
-        O: Future<Output = io::Result<S>> + Send,
+        O: Future<Output = io::Result<Opened<S>>> + Send,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let link = Arc::new(Link::new(self.now_ms()));
+        let link = Arc::new(Link::new(self.opened));
         let name = self.names.fetch_add(1, Ordering::Relaxed);
         self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::clone(&link));
         metrics::connection(true);
-        let _listed = Listed { server: &*self, name, _place: place };
+        let _listed = Listed { server: &*self, name, _held: held };
 
-        let stream = match tokio::time::timeout(self.limits.deadlines.head, opening).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(err)) => return tracing::debug!(%peer, %err, "connection not opened"),
-            Err(_) => return metrics::refused(Refusal::ReadDeadline),
+        let opening = tokio::time::timeout(self.limits.handshake_deadline, opening);
+        let opened = tokio::select! {
+            opened = opening => opened,
+            () = link.close.notified() => return link.evicted(),
         };
+        let opened = match opened {
+            Ok(Ok(opened)) => opened,
+            // It went away before it said anything, as those do who only look whether somebody listens.
+            Ok(Err(err)) if err.kind() == io::ErrorKind::ConnectionAborted => return,
+            Ok(Err(err)) => return not_opened(peer, &err),
+            Err(_) => return not_opened(peer, &"too slow"),
+        };
+        let Opened { stream, protocol, certificate } = opened;
+        link.opened();
         let (give_back, unread) = oneshot::channel();
-        let stream = Guarded::new(
-            stream,
-            give_back,
-            Arc::clone(&link),
-            peer,
-            self.limits.deadlines,
-            self.limits.head_bytes_max,
-        );
-        self.exchange(stream, peer, link).await;
-        if let Ok(stream) = unread.await {
+        let reading = match protocol {
+            Protocol::Http1 => Reading::http1(self.limits.head_bytes_max),
+            Protocol::Http2 => Reading::http2(self.limits.head_bytes_max),
+        };
+        let stream = Guarded::new(stream, give_back, Arc::clone(&link), peer, self.limits.deadlines, reading);
+        let with = Peer { address: peer, certificate };
+        match protocol {
+            Protocol::Http1 => self.http1(stream, with, &link).await,
+            Protocol::Http2 => self.http2(stream, with, &link).await,
+        }
+        // A place that somebody waits for is not kept for a peer that was refused.
+        if let (Ok(stream), false) = (unread.await, link.is_evicted()) {
             linger(stream).await;
         }
     }
+}
 
-    /// Answers requests until the connection ends.
-    async fn exchange<S>(self: &Arc<Self>, stream: Guarded<S>, peer: SocketAddr, link: Arc<Link>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let service = service_fn(|request| {
-            let (server, link) = (Arc::clone(self), Arc::clone(&link));
-            async move {
-                let cause = link.refused().filter(|_| request.uri().path() == REFUSED_TARGET);
-                if let Some(cause) = cause {
-                    let mut reply = plain(StatusCode::BAD_REQUEST, cause);
-                    close(&mut reply);
-                    link.answered(server.now_ms(), false);
-                    return Ok(reply);
-                }
-                let mut reply = server.answer(request, peer).await;
-                if reply.body().is_stream() {
-                    server.bind(&mut reply, link);
-                    return Ok(reply);
-                }
-                let struck = reply.extensions_mut().remove::<Strike>().is_some();
-                if link.answered(server.now_ms(), struck) >= STRIKES_MAX {
-                    close(&mut reply);
-                }
-                Ok::<_, Infallible>(reply)
-            }
-        });
-        let mut connection = pin!(
-            http1::Builder::new()
-                .header_read_timeout(None)
-                .max_headers(self.limits.headers_max)
-                .max_header_size(self.limits.head_bytes_max)
-                .max_buf_size(BUFFER_BYTES.max(self.limits.head_bytes_max))
-                .serve_connection(TokioIo::new(stream), service)
-        );
-        let mut life = self.life.clone();
-        loop {
-            let stopping = async {
-                let _ = life.wait_for(|life| *life == Life::Stopping).await;
-            };
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    match ended {
-                        Err(err) if err.is_parse() => link.refuse(peer, &err),
-                        Err(err) => tracing::debug!(%peer, %err, "connection ended"),
-                        Ok(()) => {}
-                    }
-                    return;
-                }
-                () = link.close.notified() => connection.as_mut().graceful_shutdown(),
-                () = stopping => break,
-            }
-        }
-        connection.as_mut().graceful_shutdown();
-        tokio::select! {
-            _ = connection => {}
-            // A place of this connection is taken, so this ends only when the listener gives up.
-            _ = self.places.acquire_many(self.limits.connections_max) => {}
-        }
-    }
-
-    /// An answer that goes on is answered when its body ends, which it does when the listener's life goes on: at
-    /// the latest when it stops. What is opened while it drains goes on until then.
-    fn bind(self: &Arc<Self>, reply: &mut Reply, link: Arc<Link>) {
-        let mut life = self.life.clone();
-        let opened = *life.borrow();
-        let over = async move {
-            let _ = life.wait_for(|life| *life > opened || *life == Life::Stopping).await;
-        };
-        reply.body_mut().bind(over, Streaming { server: Arc::clone(self), link });
-    }
-
-    /// Has the request answered; a panic becomes a 500.
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
-        let mut handling = pin!(self.handler.handle(request, peer));
-        let answered =
-            std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(reply)) => Poll::Ready(Some(reply)),
-                Err(_) => Poll::Ready(None),
-            });
-        let mut reply = answered.await.unwrap_or_else(|| {
-            tracing::error!(%peer, "a request panicked");
-            let mut reply = plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error");
-            close(&mut reply);
-            reply
-        });
-        if *self.life.borrow() > Life::Running {
-            close(&mut reply);
-        }
-        reply
-    }
+/// A handshake failed: nothing was asked.
+fn not_opened(peer: SocketAddr, cause: &dyn std::fmt::Display) {
+    metrics::refused(Refusal::Handshake);
+    tracing::info!(%peer, %cause, "handshake refused");
 }
 
 /// Why a body cannot be had.
@@ -369,9 +289,12 @@ pub enum BodyError {
     /// Compressed: what expands has no limit before it is expanded (MI-15).
     #[error("the body is compressed")]
     Compressed,
-    /// The connection ended, was too slow, or sent malformed chunks.
+    /// The connection ended, or sent malformed chunks.
     #[error("the body was cut")]
     Cut,
+    /// It did not come in time.
+    #[error("the body came too slowly")]
+    Slow,
 }
 
 impl BodyError {
@@ -382,6 +305,7 @@ impl BodyError {
             Self::TooLong => (Refusal::BodyTooLong, StatusCode::PAYLOAD_TOO_LARGE),
             Self::Compressed => (Refusal::BodyType, StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::Cut => (Refusal::BodyCut, StatusCode::BAD_REQUEST),
+            Self::Slow => (Refusal::ReadDeadline, StatusCode::REQUEST_TIMEOUT),
         };
         metrics::refused(why);
         let mut reply = plain(status, &self.to_string());
@@ -390,12 +314,19 @@ impl BodyError {
     }
 }
 
-/// Reads a body of at most `max` bytes.
+/// Reads a body within the limits of `config`.
 ///
 /// # Errors
 ///
 /// [`BodyError`]; nothing must be done for such a request (NM-04).
-pub async fn read_body(headers: &HeaderMap, mut body: Incoming, max: usize) -> Result<Bytes, BodyError> {
+pub async fn read_body(headers: &HeaderMap, body: Incoming, config: &Northbound) -> Result<Bytes, BodyError> {
+    // In HTTP/1.1 the connection's own deadline ends it as soon; here it is one of many requests.
+    let read =
+        tokio::time::timeout(config.body_deadline, read_at_leisure(headers, body, config.body_bytes_max));
+    read.await.unwrap_or(Err(BodyError::Slow))
+}
+
+async fn read_at_leisure(headers: &HeaderMap, mut body: Incoming, max: usize) -> Result<Bytes, BodyError> {
     let coded = |value: &HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().any(coded) {
         return Err(BodyError::Compressed);

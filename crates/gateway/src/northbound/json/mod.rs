@@ -110,7 +110,7 @@ async fn answer(
     let merchants = gateway.merchants.load_full();
     let key = request::bearer(&head.headers).ok_or(Refused::Unauthorized)?;
     let merchant = merchants.find_bearer(key).ok_or(Refused::Unauthorized)?;
-    let body = read_body(&head.headers, body, gateway.config.body_bytes_max).await.map_err(|err| {
+    let body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
         tracing::info!(%peer, %err, "request refused");
         Refused::Whole(err.reply())
     })?;

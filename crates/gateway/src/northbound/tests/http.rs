@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::super::server::{ACCEPT_PAUSE, Accept, Handler, Life, Limits, Reply, STRIKES_MAX, plain, serve};
+use super::super::server::{ACCEPT_PAUSE, Handler, Life, Limits, Reply, STRIKES_MAX, plain, serve};
+use super::super::{Accept, Opened};
 use super::support::{
     Answered, Harness, KEY, NUMBER, OTHER_KEY, Script, about, micropay, read_all, short, signed,
 };
@@ -467,11 +468,11 @@ struct Pipes(tokio::sync::Mutex<mpsc::Receiver<DuplexStream>>);
 
 impl Accept for Pipes {
     type Stream = DuplexStream;
-    type Opening = std::future::Ready<io::Result<DuplexStream>>;
+    type Opening = std::future::Ready<io::Result<Opened<DuplexStream>>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
         let stream = self.0.lock().await.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok((std::future::ready(Ok(stream)), SocketAddr::from(([127, 0, 0, 1], 1))))
+        Ok((std::future::ready(Ok(Opened::plain(stream))), SocketAddr::from(([127, 0, 0, 1], 1))))
     }
 }
 
@@ -514,7 +515,7 @@ struct Scarce {
 
 impl Accept for Scarce {
     type Stream = DuplexStream;
-    type Opening = std::future::Ready<io::Result<DuplexStream>>;
+    type Opening = std::future::Ready<io::Result<Opened<DuplexStream>>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
         use std::sync::atomic::Ordering::Relaxed;

@@ -344,6 +344,7 @@ pub(super) fn merchant(id: u32, sub_mch_id: Option<&str>, signing_key: &str, bea
 /// Short deadlines, so that tests of them are short too.
 pub(super) fn short() -> Northbound {
     Northbound {
+        handshake_deadline: Duration::from_millis(600),
         head_deadline: Duration::from_millis(150),
         body_deadline: Duration::from_millis(150),
         idle_deadline: Duration::from_millis(300),

@@ -101,7 +101,7 @@ pub(super) async fn handle(
         return unsigned(NOT_POST);
     }
     let (head, body) = request.into_parts();
-    let body = match read_body(&head.headers, body, gateway.config.body_bytes_max).await {
+    let body = match read_body(&head.headers, body, &gateway.config).await {
         Ok(body) => body,
         Err(err) => {
             tracing::info!(%peer, ?endpoint, %err, "request refused");
