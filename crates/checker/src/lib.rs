@@ -14,4 +14,5 @@ pub mod process;
 pub mod proxy;
 pub mod report;
 pub mod site;
+pub mod slow;
 pub mod web;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use checker::campaign::{Bench, cut, disk_full, freeze, kill, recover, stop, wallet_down};
+use checker::campaign::{Bench, cut, disk_full, freeze, kill, recover, slow, stop, wallet_down};
 use checker::report::{self, Report};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -86,6 +86,9 @@ enum Verb {
     Stop(stop::Stop),
     /// Measures the start with very many open payments (PR-15).
     Recover(recover::Recover),
+    /// Opens thousands of slow connections and measures what other tills notice (NM-05, NM-06, NM-07). By hand: what it
+    /// measures depends on what else the machine does.
+    Slow(slow::SlowArgs),
     /// All of them, short: what every change must pass.
     Ci,
     /// All of them, long: by hand, with --record.
@@ -161,7 +164,8 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::WalletDown(_)
         | Verb::Cut(_)
         | Verb::Stop(_)
-        | Verb::Recover(_)) => vec![one.clone()],
+        | Verb::Recover(_)
+        | Verb::Slow(_)) => vec![one.clone()],
     }
 }
 
@@ -174,6 +178,7 @@ async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::R
         Verb::Cut(args) => cut::run(bench, args, say).await,
         Verb::Stop(args) => stop::run(bench, args, say).await,
         Verb::Recover(args) => recover::run(bench, args, say).await,
+        Verb::Slow(args) => slow::run(bench, args, say).await,
         Verb::Ci | Verb::Long => bail!("a plan, not a campaign"),
     }
 }
@@ -191,6 +196,7 @@ const fn covered(verb: &Verb) -> &'static [&'static str] {
         Verb::Cut(_) => &["NM-01", "NU-03", "NU-04", "NU-08", "NU-09", "NU-17", "INV-10"],
         Verb::Stop(_) => &["PR-14"],
         Verb::Recover(_) => &["PR-15", "INV-12", "INV-18"],
+        Verb::Slow(_) => &["NM-05", "NM-06", "NM-07"],
         Verb::Ci | Verb::Long => &[],
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -34,7 +34,14 @@ pub struct Policy {
     pub query_per_second: u32,
     /// Payments in memory at once.
     pub orders_max: u32,
+    /// Connections of tills at once.
+    pub connections_max: u64,
+    /// Whether tills speak HTTPS: the switch then shows the certificate that the simulated wallet shows.
+    pub tls: bool,
 }
+
+/// As many as one process of this machine may have besides what else it opens.
+const CONNECTIONS_MAX: u64 = 20_000;
 
 impl Policy {
     /// The documented clocks, but a customer is given up after `give_up_ms`, absence is believed sooner (no network
@@ -45,7 +52,13 @@ impl Policy {
             "give_up_ms = {give_up_ms}\nabsent_apart_ms = 4000\nabsent_grace_ms = 8000\n\
              reversal_pause_ms = 1000\nreversal_pause_max_ms = 8000\ndialog_query_ms = 2000\n"
         );
-        Self { clocks, query_per_second: 1_800, orders_max: 400_000 }
+        Self {
+            clocks,
+            query_per_second: 1_800,
+            orders_max: 400_000,
+            connections_max: CONNECTIONS_MAX,
+            tls: false,
+        }
     }
 
     /// The documented clocks divided by `speed`, as `hufu sandbox --speed` divides them.
@@ -66,7 +79,13 @@ impl Policy {
         ] {
             let _ = writeln!(clocks, "{name} = {ms}");
         }
-        Self { clocks, query_per_second: 1_800, orders_max: 400_000 }
+        Self {
+            clocks,
+            query_per_second: 1_800,
+            orders_max: 400_000,
+            connections_max: CONNECTIONS_MAX,
+            tls: false,
+        }
     }
 }
 
@@ -163,6 +182,11 @@ impl Site {
         let hex: String = SEAL_KEY.iter().map(|byte| format!("{byte:02x}")).collect();
         secret(&folder.join("seal.key"), &hex)?;
         secret(&folder.join("provider.key"), PROVIDER_KEY)?;
+        if policy.tls {
+            // What the switch shows to tills nobody else may read.
+            let key = folder.join("pki/server_key.pem");
+            fs::set_permissions(key, fs::Permissions::from_mode(0o600))?;
+        }
         fs::write(&site.config, site.settings(wallet, policy))?;
         let numbers = site.import()?;
         Ok(Self { numbers, ..site })
@@ -171,11 +195,17 @@ impl Site {
     fn settings(&self, wallet: SocketAddr, policy: &Policy) -> String {
         let at = |path: &Path| format!("{:?}", path.display().to_string());
         let file = |name: &str| at(&self.folder.join(name));
-        let Policy { clocks, query_per_second, orders_max } = policy;
+        let Policy { clocks, query_per_second, orders_max, connections_max, tls } = policy;
+        let tls = if *tls {
+            let (certificate, key) = (file("pki/server_cert.pem"), file("pki/server_key.pem"));
+            format!("[listen.tls]\ncertificate_file = {certificate}\nkey_file = {key}\n\n")
+        } else {
+            String::new()
+        };
         format!(
             "mode = \"sandbox\"\n\n[listen]\ngateway = \"{}\"\nadmin = \"{}\"\nadmin_socket = {}\n\n\
              [store]\npath = {}\nseal_key_file = {}\n\n\
-             [northbound]\nconnections_max = 20000\nmerchant_per_second = 10000\nmerchant_burst = 10000\n\n\
+             {tls}[northbound]\nconnections_max = {connections_max}\nmerchant_per_second = 10000\nmerchant_burst = 10000\n\n\
              [limits]\norders_max = {orders_max}\n\n[log]\nformat = \"json\"\nfilter = \"info\"\n\n\
              [policy]\n{clocks}\n\
              [[provider]]\nmch_id = \"{PROVIDER_MCH_ID}\"\nappid = \"{PROVIDER_APPID}\"\nkey_file = {}\n\

@@ -1,7 +1,7 @@
 //! A till's HTTP client: signs, posts, verifies the answer, keeps connections.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +12,13 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use protocol::wechat_v2::field;
 use protocol::xml::{Reader, Writer};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use signer::{Case, Key, Kind, Scratch};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use crate::credentials::TestMerchant;
 
@@ -60,6 +64,7 @@ pub struct Merchant {
 /// Connections to the switch.
 pub struct Client {
     address: SocketAddr,
+    tls: Option<TlsConnector>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -79,7 +84,13 @@ impl Client {
     /// Tills that connect to `address`.
     #[must_use]
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, idle: Mutex::new(Vec::new()) }
+        Self { address, tls: None, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Tills that connect to `address`, over TLS if `tls` is given: it says whom they trust.
+    #[must_use]
+    pub fn over(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { tls: tls.map(TlsConnector::from), ..Self::new(address) }
     }
 
     /// Signs `fields`, posts them, and reads the answer.
@@ -126,16 +137,26 @@ impl Client {
         let stream = TcpStream::connect(self.address).await.map_err(|_| NoAnswer::Lost)?;
         // Small requests would wait for the peer's acknowledgement.
         stream.set_nodelay(true).map_err(|_| NoAnswer::Lost)?;
+        let Some(tls) = &self.tls else { return Connection::begin(stream).await };
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let stream = tls.connect(name, stream).await.map_err(|_| NoAnswer::Lost)?;
+        Connection::begin(stream).await
+    }
+}
+
+impl Connection {
+    async fn begin<S>(stream: S) -> Result<Self, NoAnswer>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (send, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| NoAnswer::Lost)?;
         let task = tokio::spawn(async move {
             // How it ends is seen by whoever waits for an answer.
             let _ = connection.await;
         });
-        Ok(Connection { send, task })
+        Ok(Self { send, task })
     }
-}
 
-impl Connection {
     async fn post(&mut self, path: &'static str, body: Vec<u8>) -> Result<Bytes, NoAnswer> {
         let request = Request::post(path)
             .header(HOST, "hufu")

@@ -5,6 +5,7 @@ pub mod disk_full;
 pub mod freeze;
 pub mod kill;
 pub mod recover;
+pub mod slow;
 pub mod stop;
 pub mod wallet_down;
 
@@ -99,6 +100,24 @@ impl Rig {
         let folder = bench.folder(name)?;
         let data = folder.path().to_owned();
         Self::on(bench, folder, &data, None, speed, slack_ms, proxied).await
+    }
+
+    /// As [`Rig::start`] without a proxy, with other settings of the switch.
+    pub(crate) async fn start_with(
+        bench: &Bench,
+        name: &str,
+        speed: u32,
+        slack_ms: u32,
+        change: impl FnOnce(&mut Policy),
+    ) -> anyhow::Result<Self> {
+        let folder = bench.folder(name)?;
+        let data = folder.path().to_owned();
+        let wallet = Wallet::start(&bench.hufu, folder.path(), bench.seed, speed, slack_ms)?;
+        let mut policy = Policy::scaled(speed);
+        change(&mut policy);
+        let site = Site::make(&bench.hufu, folder.path(), &data, wallet.tls, &policy, bench.seed)?;
+        let (switch, _) = site.serve().await?;
+        Ok(Self { switch, wallet, site, policy, proxy: None, speed, seed: bench.seed, _folder: folder })
     }
 
     /// As [`Rig::start`], with the store in `data` and the switch's log in `logs`.
