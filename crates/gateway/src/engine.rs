@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use protocol::{AuthCode, Fen, Fields, TransactionId};
 use state_machine::shard::{NotAccepted, Said, Wait};
-use state_machine::{MerchantId, OrderKey, ProviderId, Record};
+use state_machine::{MerchantId, OrderKey, ProviderId, Record, UnixMs};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -26,6 +26,8 @@ pub struct NewPayment {
     pub attach: u64,
     /// What the till waits for.
     pub wait: Wait,
+    /// From here on the till does not want it any more, unless it was accepted before.
+    pub expires_at: Option<UnixMs>,
     /// The payer's code; wiped when dropped, so keep it no longer than the request is being sent.
     pub auth_code: AuthCode,
     /// Every other business field for the wallet, in the till's own words (`body`, `total_fee`,

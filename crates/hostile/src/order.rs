@@ -54,6 +54,7 @@ impl Order {
             digest: [1; 16],
             attach: 0,
             wait: Wait::Nothing,
+            expires_at: None,
         })));
         assert!(order.pay.is_some(), "the pay request is sent");
         order

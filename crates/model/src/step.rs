@@ -178,6 +178,7 @@ impl Stepping<'_, '_> {
             digest: [1; 16],
             attach: 0,
             wait,
+            expires_at: None,
         };
         self.feed(Who::Live, vec![Input::Pay(request)]);
     }

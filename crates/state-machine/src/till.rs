@@ -234,5 +234,7 @@ pub const fn not_accepted(why: NotAccepted) -> Fail<'static> {
         NotAccepted::Suspended => {
             Fail::new("FREQUENCY_LIMITED", "通道暂停收款，未受理，未扣款，请联系服务商")
         }
+        // Not FREQUENCY_LIMITED: the same request never succeeds.
+        NotAccepted::Expired => Fail::new("PARAM_ERROR", "已超过time_expire，未受理，未扣款，请重新下单"),
     }
 }

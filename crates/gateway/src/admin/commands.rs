@@ -230,6 +230,7 @@ const fn refused(why: NotAccepted) -> &'static str {
         }
         NotAccepted::StoreBusy => "the store takes no records; nothing was done, try again",
         NotAccepted::Stopping => "the switch is stopping; nothing was done",
+        NotAccepted::Expired => "it came too late by its own word; nothing was done",
         NotAccepted::Suspended => "the wallet has suspended the merchant or provider; nothing was done",
     }
 }

@@ -319,7 +319,8 @@ impl Core {
 
 impl Engine for Core {
     fn pay(&self, request: NewPayment) -> oneshot::Receiver<Told> {
-        let NewPayment { key, provider, amount, digest, attach, wait, auth_code, upstream } = request;
+        let NewPayment { key, provider, amount, digest, attach, wait, expires_at, auth_code, upstream } =
+            request;
         if !self.can_finish(provider) {
             tracing::error!(
                 provider = provider.0,
@@ -332,7 +333,7 @@ impl Engine for Core {
         }
         let outgoing = Outgoing { auth_code, fields: upstream };
         self.request(&key, Some(outgoing), |ticket| {
-            Input::Pay(PayRequest { ticket, key, provider, amount, digest, attach, wait })
+            Input::Pay(PayRequest { ticket, key, provider, amount, digest, attach, wait, expires_at })
         })
     }
 

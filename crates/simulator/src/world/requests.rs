@@ -143,6 +143,7 @@ impl World {
             digest,
             attach: attach_digest(Till::attach(n)),
             wait,
+            expires_at: None,
         };
         (ticket, Input::Pay(request))
     }

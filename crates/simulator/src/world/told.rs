@@ -88,6 +88,7 @@ impl Told {
                 NotAccepted::StoreBusy => "not_accepted:store_busy",
                 NotAccepted::Stopping => "not_accepted:stopping",
                 NotAccepted::Suspended => "not_accepted:suspended",
+                NotAccepted::Expired => "not_accepted:expired",
             },
             Self::ReverseDone => "reverse:done",
             Self::ReverseAgain => "reverse:call_again",

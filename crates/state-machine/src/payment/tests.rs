@@ -25,6 +25,7 @@ fn accepted() -> Payment {
         digest: [1; 16],
         attach: 0,
         wait: Wait::Definite,
+        expires_at: None,
     };
     Payment::accept(&request, at(0), BOOT)
 }

@@ -6,7 +6,7 @@ use protocol::fact::{PayFact, QueryFact, ReverseFact};
 use timer_wheel::Tick;
 
 use super::{NotAccepted, PayRequest, Shard};
-use crate::key::{MerchantId, ProviderId};
+use crate::key::{MerchantId, Now, ProviderId};
 
 /// Unsigned refusals in a row that close a merchant (A3).
 const UNSIGNED_MAX: u8 = 3;
@@ -110,7 +110,12 @@ impl Breakers {
 
 impl Shard {
     /// Why a new payment is not taken, if it is not. Reserves its room in the pay quota if it is.
-    pub(super) fn refusal(&mut self, request: &PayRequest, now: Tick) -> Option<NotAccepted> {
+    pub(super) fn refusal(&mut self, request: &PayRequest, now: Now) -> Option<NotAccepted> {
+        // It would be refused at any other moment too: the till must not be told to try again.
+        if request.expires_at.is_some_and(|at| at <= now.wall) {
+            return Some(NotAccepted::Expired);
+        }
+        let now = now.tick;
         if self.draining {
             return Some(NotAccepted::Stopping);
         }

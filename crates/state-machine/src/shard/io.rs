@@ -6,7 +6,7 @@ use protocol::Fen;
 use protocol::fact::{PayFact, QueryFact, RefundFact, RefundsFact, ReverseFact, Row};
 use timer_wheel::Tick;
 
-use crate::key::{OrderKey, ProviderId};
+use crate::key::{OrderKey, ProviderId, UnixMs};
 use crate::record::{Held, Record};
 
 /// Names one request of a till, chosen by the driver; an answer carries it back.
@@ -52,6 +52,8 @@ pub struct PayRequest {
     pub attach: u64,
     /// What the till waits for.
     pub wait: Wait,
+    /// From here on, by the wall clock, the till does not want a payment that is not accepted yet.
+    pub expires_at: Option<UnixMs>,
 }
 
 /// A request to reverse: answered when proven, or earlier with an open state if it is refused.
@@ -182,6 +184,8 @@ pub enum NotAccepted {
     Stopping,
     /// The wallet has refused this merchant or provider several times in a row.
     Suspended,
+    /// The till asked for it too late, by its own word ([`PayRequest::expires_at`]).
+    Expired,
 }
 
 /// What an operator must hear of.
@@ -315,7 +319,7 @@ pub enum Action {
         /// Queries asked so far.
         queries: u32,
         /// Wall time at which the switch learned it.
-        learned_at: crate::key::UnixMs,
+        learned_at: UnixMs,
     },
 }
 

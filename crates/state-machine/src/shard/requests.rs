@@ -30,7 +30,7 @@ impl Shard {
             }
             return;
         }
-        if let Some(why) = self.refusal(request, now.tick) {
+        if let Some(why) = self.refusal(request, now) {
             self.released.push_back(Action::Refuse { ticket, why });
             return;
         }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use protocol::OutTradeNo;
-use protocol::wechat_v2::MicropayRequest;
+use protocol::wechat_v2::{MicropayRequest, field};
 use protocol::xml::Reader;
+use protocol::{Fields, OutTradeNo};
 use state_machine::shard::{Said, Wait};
 use state_machine::till::{self, ReverseAnswer};
 use state_machine::{OrderKey, Record};
@@ -172,7 +172,10 @@ fn read_payment(
             .map_err(|_| Problem::malformed("a member holds a character that is not allowed".to_owned()))?;
         let request = MicropayRequest::read(&message).map_err(|err| request::problem(&err))?;
         let (wait, _) = wanted(gateway, headers);
-        Ok(xml::new_payment(gateway, &request, &message, &merchant.binding, wait))
+        let payment = xml::new_payment(gateway, &request, &message, &merchant.binding, wait);
+        // Ours to keep: the wallet refuses a moment that is less than a minute away.
+        let upstream = payment.upstream.iter().filter(|(name, _)| *name != field::TIME_EXPIRE);
+        Ok(NewPayment { upstream: Fields::new(upstream), ..payment })
     })
 }
 

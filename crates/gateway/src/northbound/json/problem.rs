@@ -119,11 +119,20 @@ impl Problem {
             NotAccepted::Crowded => "other requests with this number are under way; query it",
             NotAccepted::StoreBusy => "the store takes no records; nothing was taken",
             NotAccepted::Stopping => "the switch is stopping; nothing was taken",
+            NotAccepted::Expired => return Self::expired(),
             NotAccepted::Suspended => "the wallet has suspended this merchant or provider; nothing was taken",
         };
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let money_may_have_moved = money_may_have_moved || why == NotAccepted::Crowded;
         Self::new("urn:hufu:not_accepted", title, status, money_may_have_moved, Refusal::NotAccepted)
+    }
+
+    /// The till asked too late by its own word: nothing was taken, and the same request never will be.
+    fn expired() -> Self {
+        let title = "expires_at is over; nothing was taken, no money moved";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let problem = Self::new("urn:hufu:expired", title, status, false, Refusal::NotAccepted);
+        Self { field: Some("expires_at"), ..problem }
     }
 
     /// The store does not answer.

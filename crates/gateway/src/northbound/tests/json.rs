@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use signer::Kind;
+use state_machine::UnixMs;
 use state_machine::record::{Record, State};
 use state_machine::shard::{NotAccepted, Said, Wait};
 use store::merchant::Status;
@@ -82,12 +83,30 @@ async fn every_member_goes_upstream_under_its_name_there() {
     for (name, value) in [
         ("device_info", "POS-0007"),
         ("attach", "店员=07&班次=早 <x>"),
-        ("time_expire", "20261123102500"),
         ("spbill_create_ip", "203.0.113.77"),
         ("total_fee", "1288"),
     ] {
         assert_eq!(upstream.get(name), Some(value));
     }
+    // Ours to keep: the wallet refuses a moment that is less than a minute away.
+    assert_eq!(upstream.get("time_expire"), None);
+    assert_eq!(harness.engine.payment().expires_at, Some(UnixMs(1_795_400_700_000)));
+}
+
+#[tokio::test]
+async fn a_stale_submit_is_refused_and_a_repeat_is_not() {
+    let harness = Harness::start().await;
+    harness.script(Script::NotAccepted(NotAccepted::Expired));
+    let (status, body) = create(&harness, "", &payment()).await;
+    assert_eq!(status, 422, "{body}");
+    assert_eq!(body["type"], "urn:hufu:expired");
+    assert_eq!((&body["field"], &body["money_may_have_moved"]), (&json!("expires_at"), &json!(false)));
+    // The engine has forgotten the payment, the store has not.
+    harness.script(Script::Paid);
+    assert_eq!(create(&harness, "", &payment()).await.0, 200);
+    harness.script(Script::Shut(NotAccepted::Expired));
+    let (status, body) = create(&harness, "", &payment()).await;
+    assert_eq!((status, &body["state"]), (200, &json!("paid")), "{body}");
 }
 
 #[tokio::test]

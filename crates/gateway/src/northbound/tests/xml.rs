@@ -120,6 +120,11 @@ async fn each_outcome_has_its_answer() {
         (Script::NotAccepted(NotAccepted::Full), "FREQUENCY_LIMITED", "系统繁忙，未受理，未扣款，请稍后重试"),
         (Script::NotAccepted(NotAccepted::Crowded), "USERPAYING", till::TEXT_UNCLEAR),
         (
+            Script::NotAccepted(NotAccepted::Expired),
+            "PARAM_ERROR",
+            "已超过time_expire，未受理，未扣款，请重新下单",
+        ),
+        (
             Script::NotAccepted(NotAccepted::Stopping),
             "FREQUENCY_LIMITED",
             "系统维护中，未受理，未扣款，请稍后重试",

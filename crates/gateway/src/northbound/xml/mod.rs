@@ -22,7 +22,7 @@ use protocol::{AppId, Fields, MchId};
 use signer::{Key, Kind, Scratch};
 use state_machine::shard::{NotAccepted, Wait};
 use state_machine::till::{self, PayAnswer, ReverseAnswer};
-use state_machine::{OrderKey, Record};
+use state_machine::{OrderKey, Record, UnixMs};
 use store::merchant::{Mode, Status};
 
 use super::server::{Reply, Strike, read_body};
@@ -277,6 +277,7 @@ pub(super) fn new_payment(
         digest: gateway.digest.content(content_pairs(message)),
         attach: attach_digest(request.attach.unwrap_or_default()),
         wait,
+        expires_at: request.time_expire_s.map(|s| UnixMs(s.saturating_mul(1_000))),
         auth_code: request.auth_code.clone(),
         upstream: Fields::new(upstream_pairs(message).filter(|(name, _)| *name != field::AUTH_CODE)),
     }

@@ -29,6 +29,7 @@ fn accepted() -> Record {
         digest: [1; 16],
         attach: 0,
         wait: Wait::Nothing,
+        expires_at: None,
     };
     let now = Now { tick: Tick::from_ms(1), wall: UnixMs(1_795_400_100_000) };
     Payment::accept(&request, now, BootId(1)).record().clone()

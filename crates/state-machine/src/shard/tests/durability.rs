@@ -154,6 +154,7 @@ fn request(number: u32) -> PayRequest {
         digest: [1; 16],
         attach: 0,
         wait: Wait::Definite,
+        expires_at: None,
     }
 }
 

@@ -54,6 +54,24 @@ fn a_request_for_a_number_that_exists() {
 }
 
 #[test]
+fn a_request_that_comes_too_late_by_its_own_word() {
+    let _covers = covers::covers(&["INV-16"]);
+    check(&[
+        ("stale: nothing is stored and nothing is sent", "pay:stale +60s", "refused=Expired"),
+        ("in time", "pay:in-time +1s a:A6", "ACCEPTED SEND PAID(A6) pay=SUCCESS"),
+        ("by the wall clock", "wall-1h pay:in-time wall+1h @2 pay:stale", "ACCEPTED SEND refused=Expired"),
+        ("the number stays free", "pay:stale pay", "refused=Expired ACCEPTED SEND"),
+        ("a repeat of a paid one", "pay a:A6 mark pay:stale", "pay=ORDERPAID discard"),
+        (
+            "a repeat of one that is not durable yet: never that nothing was charged",
+            "hold pay pay:stale free a:A6",
+            "discard ACCEPTED SEND PAID(A6) pay=SUCCESS pay=ORDERPAID",
+        ),
+        ("also while draining", "drain pay:stale pay", "refused=Expired refused=Stopping"),
+    ]);
+}
+
+#[test]
 fn a_reversal_in_every_state() {
     let _covers = covers::covers(&["NM-00", "OP-02"]);
     check(&[

@@ -1,6 +1,6 @@
 //! A shard with a virtual clock, a store in a map, and a wallet that says what the script says.
 //!
-//! Words in a script: `pay` `pay:other` `pay:first` `reverse` `watch` (tills); `+5s` `+500` (time); `left`;
+//! Words in a script: `pay` `pay:other` `pay:first` `pay:stale` `pay:in-time` `reverse` `watch` (tills); `+5s` `+500` (time); `left`;
 //! `a:` `q:` `r:` `f:` `l:` (answers to the pay request, a query, a reversal, a refund, a refund query: see
 //! `facts`; `q*:` and so on answer every later one at once); `hold` `commit` `fail` `free` (the store);
 //! `crash` `crash:torn` `reboot` (the process; torn: the batch under way became durable); `@2` (another
@@ -189,10 +189,12 @@ impl Rig {
             self.answer(kind.chars().next().unwrap(), answer);
         } else {
             match word {
-                "pay" => self.pay(1, Wait::Definite),
-                "pay:other" => self.pay(2, Wait::Definite),
-                "pay:first" => self.pay(1, Wait::FirstWord),
-                "pay:at-once" => self.pay(1, Wait::Nothing),
+                "pay" => self.pay(1, Wait::Definite, None),
+                "pay:other" => self.pay(2, Wait::Definite, None),
+                "pay:first" => self.pay(1, Wait::FirstWord, None),
+                "pay:at-once" => self.pay(1, Wait::Nothing, None),
+                "pay:stale" => self.pay(1, Wait::Definite, Some(0)),
+                "pay:in-time" => self.pay(1, Wait::Definite, Some(1)),
                 "reverse" => {
                     let ticket = self.ticket(Asked::Reverse);
                     self.orders.entry(key).or_default().till_asked = true;
@@ -249,7 +251,9 @@ impl Rig {
         ticket
     }
 
-    fn pay(&mut self, digest: u8, wait: Wait) {
+    /// `left_ms`: the till wants it for this long.
+    fn pay(&mut self, digest: u8, wait: Wait, left_ms: Option<i64>) {
+        let expires_at = left_ms.map(|ms| UnixMs(self.now().wall.0 + ms));
         let ticket = self.ticket(Asked::Pay);
         self.step([Input::Pay(PayRequest {
             ticket,
@@ -259,6 +263,7 @@ impl Rig {
             digest: [digest; 16],
             attach: 0,
             wait,
+            expires_at,
         })]);
     }
 
