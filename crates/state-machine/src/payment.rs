@@ -113,6 +113,8 @@ pub struct Payment {
     ask_from: Tick,
     /// When it was last asked about.
     asked_at: Option<Tick>,
+    /// Whether a till has asked for it since.
+    prompted: bool,
     /// When waiting ends.
     deadline: Tick,
     queries: u32,
@@ -150,6 +152,7 @@ impl Payment {
             closed_at: None,
             ask_from: Tick::MAX,
             asked_at: None,
+            prompted: false,
             deadline: Tick::MAX,
             queries: 0,
             unclear: 0,
@@ -205,24 +208,35 @@ impl Payment {
         self.left_at.saturating_add(policy.reversal_guard_ms)
     }
 
+    /// A till asks for it. Where the outcome is waited for, that moves the next query forward: before the first one
+    /// is due, if the wallet has answered the pay request; but never closer than the gap to the one before, or to the
+    /// pay request. `false` where it changes nothing.
+    pub const fn prompt(&mut self) -> bool {
+        let waited_for = matches!(self.stage, Stage::Waiting { .. } | Stage::Contested { .. });
+        waited_for && !std::mem::replace(&mut self.prompted, true)
+    }
+
     /// The one call that is wanted, as things stand at `now`.
     #[must_use]
     pub fn next(&self, now: Tick, policy: &Policy) -> Next {
         let after_gap = |from: Tick| {
             self.asked_at.map_or(from, |asked| from.max(asked.saturating_add(policy.query_gap_ms)))
         };
+        let asks = if self.prompted { Urgency::Prompted } else { Urgency::Asks };
         let (call, at, urgency) = match &self.stage {
             Stage::Waiting { .. } if self.left_at == Tick::MAX => return Next::Nothing,
             Stage::Waiting { .. } => {
-                let at = after_gap(self.ask_from);
+                let earlier = self.prompted && self.closed_at.is_some();
+                let gap_over = self.left_at.saturating_add(policy.query_gap_ms);
+                let at = after_gap(if earlier { self.ask_from.min(gap_over) } else { self.ask_from });
                 if at >= self.deadline || now >= self.deadline {
                     (Call::LastQuery, self.deadline, Urgency::Decides)
                 } else {
-                    (Call::Query, at, Urgency::Asks)
+                    (Call::Query, at, asks)
                 }
             }
             Stage::Confirming { .. } => (Call::Query, now, Urgency::Decides),
-            Stage::Contested { .. } => (Call::Query, after_gap(self.ask_from), Urgency::Asks),
+            Stage::Contested { .. } => (Call::Query, after_gap(self.ask_from), asks),
             Stage::Weighing { at, .. } => (Call::RefundQuery, *at, Urgency::Decides),
             Stage::Held { at, .. } | Stage::Looking { at, .. } => (Call::Query, *at, Urgency::Asks),
             Stage::Reversing(reversal) => match reversal.next() {
@@ -289,6 +303,7 @@ impl Payment {
         match call {
             Call::Query | Call::LastQuery => {
                 self.asked_at = Some(now);
+                self.prompted = false;
                 self.queries = self.queries.saturating_add(1);
             }
             Call::Reverse | Call::RefundQuery | Call::Refund => {}

@@ -1,4 +1,5 @@
-//! When to ask: hard budgets per provider id and operation, first come first served within an urgency.
+//! When to ask: hard budgets per provider id and operation, first come first served within an urgency. A till's own
+//! question is evidence that an answer may be there: its payment is asked about before those that nobody waits for.
 //!
 //! Micropay has no notification, so every pending payment must be asked about, and every provider id has
 //! quotas. A budget is a limit on *any* sliding second: a call is granted only if the call `limit` grants ago
@@ -16,6 +17,10 @@ use crate::shard::{Call, OrderRef};
 
 /// The window of a budget: a second, and what a network may compress it by.
 pub const WINDOW_MS: u64 = 1_050;
+
+/// While both wait, of so many queries that are granted one is for a payment that no till has asked for: those are
+/// asked about later, never not at all.
+const PROMPTED_TURNS: u8 = 4;
 
 /// New payments are not taken while what accepted ones must still do (last queries, reversals, proofs) would
 /// fill the budget for longer than this many seconds (INV-23).
@@ -47,6 +52,9 @@ impl Default for Quota {
 pub enum Urgency {
     /// A decision or a proof hangs on it: confirming, last query, reversing.
     Decides,
+    /// A pending payment is asked about, and its till has asked for it since it last was: somebody waits there, and
+    /// a cashier who asks has mostly just seen the customer's phone.
+    Prompted,
     /// A pending payment is asked about.
     Asks,
 }
@@ -160,8 +168,12 @@ struct Account {
     deciding: VecDeque<Waiting>,
     /// Last queries, each with its reversal.
     pairs: VecDeque<Waiting>,
+    /// What tills wait for.
+    prompted: VecDeque<Waiting>,
     /// Everything else that is asked.
     asking: VecDeque<Waiting>,
+    /// Counts to [`PROMPTED_TURNS`].
+    turn: u8,
     reversals: VecDeque<Waiting>,
 }
 
@@ -176,7 +188,9 @@ impl Account {
             calls_max: quota.calls_max,
             deciding: VecDeque::new(),
             pairs: VecDeque::new(),
+            prompted: VecDeque::new(),
             asking: VecDeque::new(),
+            turn: 0,
             reversals: VecDeque::new(),
         }
     }
@@ -273,6 +287,7 @@ impl Planner {
             (Call::Reverse | Call::Refund, _) => account.reversals.push_back(waiting),
             (Call::LastQuery, _) => account.pairs.push_back(waiting),
             (Call::Query | Call::RefundQuery, Urgency::Decides) => account.deciding.push_back(waiting),
+            (Call::Query | Call::RefundQuery, Urgency::Prompted) => account.prompted.push_back(waiting),
             (Call::Query | Call::RefundQuery, Urgency::Asks) => account.asking.push_back(waiting),
         }
     }
@@ -288,7 +303,7 @@ impl Planner {
             return None;
         }
         for account in &mut self.accounts {
-            let Account { query, reverse, deciding, pairs, asking, reversals, .. } = account;
+            let Account { query, reverse, deciding, pairs, prompted, asking, reversals, turn, .. } = account;
             if account.under_way >= account.calls_max {
                 continue;
             }
@@ -304,6 +319,7 @@ impl Planner {
             if query.room(now) == 0 {
                 if planted!(Starved) {
                     deciding.clear();
+                    prompted.clear();
                     asking.clear();
                 }
                 continue;
@@ -314,7 +330,12 @@ impl Planner {
             if pair.is_some() {
                 reverse.reserve();
             }
-            if let Some(next) = decides.or(pair).or_else(|| first_wanted(asking)) {
+            let polled = || {
+                *turn = turn.saturating_add(1) % PROMPTED_TURNS;
+                let (first, second) = if *turn == 0 { (asking, prompted) } else { (prompted, asking) };
+                first_wanted(first).or_else(|| first_wanted(second))
+            };
+            if let Some(next) = decides.or(pair).or_else(polled) {
                 query.take(now);
                 account.under_way = account.under_way.saturating_add(1);
                 return Some((next.order, next.call));
@@ -349,9 +370,10 @@ impl Planner {
             return (self.waiting() > 0).then_some(until);
         }
         let frees = |account: &Account| {
-            let query =
-                (!account.deciding.is_empty() || !account.asking.is_empty() || !account.pairs.is_empty())
-                    .then(|| account.query.frees_at());
+            let query = [&account.deciding, &account.prompted, &account.asking, &account.pairs]
+                .iter()
+                .any(|queue| !queue.is_empty())
+                .then(|| account.query.frees_at());
             let reverse = (!account.reversals.is_empty() || !account.pairs.is_empty())
                 .then(|| account.reverse.frees_at());
             query.flatten().into_iter().chain(reverse.flatten()).min()
@@ -372,7 +394,7 @@ impl Planner {
     #[must_use]
     pub fn waiting(&self) -> usize {
         let of = |account: &Account| {
-            [&account.deciding, &account.pairs, &account.asking, &account.reversals]
+            [&account.deciding, &account.pairs, &account.prompted, &account.asking, &account.reversals]
                 .into_iter()
                 .map(VecDeque::len)
                 .sum::<usize>()
@@ -386,7 +408,7 @@ impl Planner {
     /// Whether `call` of `order` waits for room.
     pub(crate) fn holds(&self, order: OrderRef, call: Call) -> bool {
         self.accounts.iter().any(|account| {
-            [&account.deciding, &account.pairs, &account.asking, &account.reversals]
+            [&account.deciding, &account.pairs, &account.prompted, &account.asking, &account.reversals]
                 .into_iter()
                 .flatten()
                 .any(|waiting| waiting.order == order && waiting.call == call)

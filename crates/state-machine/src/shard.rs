@@ -51,7 +51,8 @@ pub struct Config {
     pub quotas: Vec<(ProviderId, Quota)>,
     /// Orders held in memory at once; more are refused before acceptance.
     pub orders_max: u32,
-    /// Requests that wait for one order; more are answered at once with the state as it is.
+    /// Requests that wait for one order. One more sends away the watch that has waited longest, with the state as it
+    /// is, or is answered so itself.
     pub waiters_max: usize,
     /// The boot that ticks belong to.
     pub boot: BootId,
@@ -206,8 +207,8 @@ impl Shard {
         match input {
             Input::Pay(request) => self.on_pay_request(&request, now),
             Input::Reverse(request) => self.on_reverse_request(&request, now),
-            Input::Watch { ticket, key, wait } => self.on_watch(ticket, &key, wait),
-            Input::Drain => self.draining = true,
+            Input::Watch { ticket, key, wait } => self.on_watch(ticket, &key, wait, now),
+            Input::Drain => self.drain(),
             Input::PayLeft { order, at } => {
                 let policy = self.config.policy;
                 if let Some(entry) = self.orders.get_mut(order)

@@ -23,6 +23,9 @@ impl Payment {
         asked.map(|asked| present.to(asked, policy.query_gap_ms)).hash(into);
         asked.map(|asked| (asked >= self.guard(policy), grace.is_some_and(|at| asked >= at))).hash(into);
         self.closed_at.map(|at| present.to(at, policy.absent_grace_ms)).hash(into);
+        if matches!(self.stage, Stage::Waiting { .. } | Stage::Confirming { .. } | Stage::Contested { .. }) {
+            (self.prompted, self.prompted.then(|| present.to(self.left_at, policy.query_gap_ms))).hash(into);
+        }
         match &self.stage {
             Stage::Waiting { suspect, absent } => {
                 (suspect, absent.min(&2), present.until(self.ask_from)).hash(into);

@@ -58,6 +58,27 @@ fn a_pair_takes_room_for_both_and_gives_it_back() {
 }
 
 #[test]
+fn what_tills_wait_for_goes_first_and_the_others_still_come() {
+    let mut planner = planner(8, 1);
+    for slot in 0..20 {
+        planner.ask(PROVIDER, order(slot), Call::Query, Urgency::Asks);
+        planner.ask(PROVIDER, order(100 + slot), Call::Query, Urgency::Prompted);
+    }
+    planner.ask(PROVIDER, order(200), Call::Query, Urgency::Decides);
+    let slots = |planner: &mut Planner, now| {
+        grants(planner, now).into_iter().map(|(slot, _)| slot).collect::<Vec<_>>()
+    };
+    // One in four is for a payment that nobody waits for; what decides is not counted.
+    assert_eq!(slots(&mut planner, 0), [200, 100, 101, 102, 0, 103, 104, 105]);
+    assert_eq!(slots(&mut planner, WINDOW_MS), [1, 106, 107, 108, 2, 109, 110, 111]);
+    let mut rest = Vec::new();
+    for window in 2..10 {
+        rest.extend(slots(&mut planner, window * WINDOW_MS));
+    }
+    assert_eq!((rest.len(), planner.waiting()), (25, 0), "room is left unused by neither");
+}
+
+#[test]
 fn what_decides_goes_before_what_asks_and_nothing_unwanted_costs_room() {
     let mut planner = planner(2, 1);
     planner.ask(PROVIDER, order(1), Call::Query, Urgency::Asks);

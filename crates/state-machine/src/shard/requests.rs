@@ -25,6 +25,9 @@ impl Shard {
         if let Some(order) = self.find(&key) {
             let said =
                 self.orders.get(order).map_or(Said::Repeated, |entry| relation(&entry.latest, &digest));
+            if said == Said::Repeated {
+                self.prompt(order, now);
+            }
             if self.wait(order, Waiter { ticket, asked: Asked::Pay { wait, said, digest } }) {
                 self.released.push_back(Action::Discard { ticket });
             }
@@ -74,12 +77,20 @@ impl Shard {
     }
 
     /// A till waits for an order that exists.
-    pub(super) fn on_watch(&mut self, ticket: Ticket, key: &OrderKey, wait: Wait) {
+    pub(super) fn on_watch(&mut self, ticket: Ticket, key: &OrderKey, wait: Wait, now: Now) {
         match self.find(key) {
             Some(order) => {
+                self.prompt(order, now);
                 self.wait(order, Waiter { ticket, asked: Asked::Watch(wait) });
             }
             None => self.released.push_back(Action::NotHere { ticket }),
+        }
+    }
+
+    /// A till asks for an order: it is asked about earlier, where gap and budget allow.
+    fn prompt(&mut self, order: OrderRef, now: Now) {
+        if self.orders.get_mut(order).is_some_and(|entry| entry.payment.prompt()) {
+            self.schedule(order, now.tick);
         }
     }
 

@@ -4,6 +4,7 @@ mod crash;
 mod durability;
 mod facts;
 mod limits;
+mod prompted;
 mod random;
 mod requests;
 mod rig;

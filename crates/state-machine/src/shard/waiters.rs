@@ -28,11 +28,14 @@ pub(super) struct Waiter {
 
 impl Waiter {
     /// How the answer is to be read, once it can be given from `record`.
-    pub(super) fn ready(&self, record: &Record) -> Option<Said> {
+    ///
+    /// A process that is `draining` keeps nobody until the customer has decided: the next one knows as much.
+    pub(super) fn ready(&self, record: &Record, draining: bool) -> Option<Said> {
+        let first_word = !matches!(record.state, State::Accepted) || record.held.is_some();
         let enough = |wait: Wait| match wait {
             Wait::Nothing => true,
-            Wait::FirstWord => !matches!(record.state, State::Accepted) || record.held.is_some(),
-            Wait::Definite => record.is_definite(),
+            Wait::FirstWord => first_word,
+            Wait::Definite => record.is_definite() || (draining && first_word),
         };
         match self.asked {
             Asked::Pay { said: Said::OtherContent, .. } => Some(Said::OtherContent),
@@ -66,7 +69,16 @@ impl Shard {
         // The request that made the order always waits.
         let full = entry.waiters.len() >= self.config.waiters_max.max(1);
         let Waiter { ticket, .. } = waiter;
-        let ready = (entry.undurable == 0).then(|| waiter.ready(&entry.latest)).flatten();
+        let ready = (entry.undurable == 0).then(|| waiter.ready(&entry.latest, self.draining)).flatten();
+        // A till that has hung up since is as good as any other: nobody knows here.
+        let oldest = entry.waiters.iter().position(|waiting| matches!(waiting.asked, Asked::Watch(_)));
+        if let (Some(record), None, true, Some(oldest)) = (&entry.durable, ready, full, oldest) {
+            let Waiter { ticket, asked } = entry.waiters.remove(oldest);
+            let (record, said) = (Arc::clone(record), Waiter { ticket, asked }.now());
+            self.released.push_back(Action::Answer { ticket, record, said });
+            entry.waiters.push(waiter);
+            return true;
+        }
         let action = match (&entry.durable, ready) {
             (Some(record), Some(said)) => Action::Answer { ticket, record: Arc::clone(record), said },
             (Some(record), None) if full => {
@@ -83,6 +95,16 @@ impl Shard {
         is_answered
     }
 
+    /// Takes no new payment from now on, and tells those who wait for an outcome to ask the next process.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        let mut orders: Vec<OrderRef> = self.index.values().copied().collect();
+        orders.sort_unstable();
+        for order in orders {
+            self.answer_waiters(order);
+        }
+    }
+
     /// Answers every request that has waited enough, once everything that the order has recorded is durable.
     pub(super) fn answer_waiters(&mut self, order: OrderRef) {
         let Some(entry) = self.orders.get_mut(order) else { return };
@@ -91,7 +113,8 @@ impl Shard {
             return;
         };
         let released = &mut self.released;
-        entry.waiters.retain(|waiter| match waiter.ready(record) {
+        let draining = self.draining;
+        entry.waiters.retain(|waiter| match waiter.ready(record, draining) {
             Some(said) => {
                 let (ticket, record) = (waiter.ticket, Arc::clone(record));
                 released.push_back(Action::Answer { ticket, record, said });

@@ -23,10 +23,10 @@ fn as_many_requests_wait_as_may() {
         |config| config.waiters_max = 2,
         &[
             (
-                "more are answered from what is durable",
+                "one more sends the longest watch away, or is answered from what is durable",
                 "pay watch pay pay reverse a:A6",
-                "ACCEPTED SEND pay=USERPAYING discard pay=USERPAYING discard reverse=CallAgain \
-                 REVERSING(till)/asked pay=ORDERREVERSED watch=reversing",
+                "ACCEPTED SEND watch=processing discard pay=USERPAYING discard reverse=CallAgain \
+                 REVERSING(till)/asked pay=ORDERREVERSED pay=ORDERREVERSED",
             ),
             (
                 "while nothing is durable they are refused",
@@ -37,8 +37,8 @@ fn as_many_requests_wait_as_may() {
             (
                 "a busy order's answers are bounded too",
                 "pay hold a:A6 watch watch watch pay free",
-                "ACCEPTED SEND watch=processing watch=processing pay=USERPAYING discard PAID(A6) \
-                 pay=SUCCESS watch=paid",
+                "ACCEPTED SEND watch=processing watch=processing watch=processing discard PAID(A6) \
+                 pay=SUCCESS pay=ORDERPAID",
             ),
         ],
     );
