@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use checker::campaign::{Bench, cut, disk_full, freeze, kill, recover, slow, stop, wallet_down};
+use checker::campaign::{Bench, cut, disk_full, freeze, held, kill, recover, slow, stop, wallet_down};
 use checker::report::{self, Report};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -60,7 +60,7 @@ const CI: [&str; 7] = [
     "recover --starts 2",
 ];
 /// The long run.
-const LONG: [&str; 7] = [
+const LONG: [&str; 8] = [
     "kill --kills 200",
     "freeze --times 5 --stop-ms 40000",
     "disk-full --times 10",
@@ -68,6 +68,7 @@ const LONG: [&str; 7] = [
     "cut --times 5 --fault-ms 4000",
     "stop --times 20",
     "recover --starts 10",
+    "held",
 ];
 
 #[derive(Clone, Debug, Subcommand)]
@@ -89,6 +90,8 @@ enum Verb {
     /// Opens thousands of slow connections and measures what other tills notice (NM-05, NM-06, NM-07). By hand: what it
     /// measures depends on what else the machine does.
     Slow(slow::SlowArgs),
+    /// Holds very many tills at once: what each costs, and how soon each kind of till hears (NM-01).
+    Held(held::Held),
     /// All of them, short: what every change must pass.
     Ci,
     /// All of them, long: by hand, with --record.
@@ -165,7 +168,8 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::Cut(_)
         | Verb::Stop(_)
         | Verb::Recover(_)
-        | Verb::Slow(_)) => vec![one.clone()],
+        | Verb::Slow(_)
+        | Verb::Held(_)) => vec![one.clone()],
     }
 }
 
@@ -179,6 +183,7 @@ async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::R
         Verb::Stop(args) => stop::run(bench, args, say).await,
         Verb::Recover(args) => recover::run(bench, args, say).await,
         Verb::Slow(args) => slow::run(bench, args, say).await,
+        Verb::Held(args) => held::run(bench, args, say).await,
         Verb::Ci | Verb::Long => bail!("a plan, not a campaign"),
     }
 }
@@ -197,6 +202,7 @@ const fn covered(verb: &Verb) -> &'static [&'static str] {
         Verb::Stop(_) => &["PR-14"],
         Verb::Recover(_) => &["PR-15", "INV-12", "INV-18"],
         Verb::Slow(_) => &["NM-05", "NM-06", "NM-07"],
+        Verb::Held(_) => &["NM-01"],
         Verb::Ci | Verb::Long => &[],
     }
 }

@@ -3,6 +3,7 @@
 pub mod cut;
 pub mod disk_full;
 pub mod freeze;
+pub mod held;
 pub mod kill;
 pub mod recover;
 pub mod slow;
