@@ -117,6 +117,7 @@ impl World {
                 signing_key: key_of(n).into(),
                 api_key_digest: Some(api_key_digest(&format!("hufu_sk_test{n}"))),
                 mode: Mode::Relay,
+                settings: store::Settings::default(),
                 sign_kinds: SignKinds::Both,
             };
             self.merchants.push(book.add(&merchant, gateway::switch::wall()).expect("a merchant"));
