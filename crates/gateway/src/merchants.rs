@@ -13,12 +13,13 @@ use arc_swap::{ArcSwap, Guard};
 use protocol::{AppId, MchId};
 use secrecy::ExposeSecret as _;
 use signer::{Case, Key, KeyError, Kind, Scratch};
-use state_machine::{MerchantId, ProviderId};
+use state_machine::{MerchantId, ProviderId, UnixMs};
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 use store::{MerchantRow, Settings};
 use thiserror::Error;
 
 use crate::config::Northbound;
+use crate::northbound::tls::{Fingerprint, PeerCertificate};
 
 /// The keys that a merchant's tills sign with: the one in use and, while it is being changed, the one before.
 ///
@@ -290,6 +291,17 @@ impl Merchant {
     pub fn long_poll(&self, config: &Northbound) -> Duration {
         let own = self.settings.long_poll_ms.map(|ms| Duration::from_millis(ms.into()));
         own.unwrap_or(config.long_poll).min(config.drain)
+    }
+
+    /// Whether it is served on a connection that showed `certificate`: always, unless it has named the certificates
+    /// of its tills.
+    #[must_use]
+    pub fn may_connect(&self, certificate: Option<&PeerCertificate>, now: UnixMs) -> bool {
+        let named = &self.settings.client_certificates;
+        named.iter().all(Option::is_none)
+            || certificate.is_some_and(|shown| {
+                named.iter().flatten().any(|one| shown.is_one_of(&[Fingerprint(*one)], now))
+            })
     }
 
     /// Whether its tills may sign with `kind` (MI-06).

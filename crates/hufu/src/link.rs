@@ -209,6 +209,7 @@ mod tests {
             mode: String::new(),
             hold_ms: None,
             long_poll_ms: None,
+            client_certificates: Vec::new(),
             sign_kinds: String::new(),
             status: String::new(),
             has_api_key: false,

@@ -1,6 +1,7 @@
 //! `hufu merchant`: who may be paid.
 
 mod add;
+mod certificate;
 mod check;
 mod csv;
 mod set;
@@ -33,6 +34,7 @@ enum MerchantVerb {
     Import(ImportArgs),
     List(ListArgs),
     Set(set::SetArgs),
+    Certificate(certificate::CertificateArgs),
     Check(check::CheckArgs),
     Disable(status::DisableArgs),
     Enable(status::EnableArgs),
@@ -87,6 +89,7 @@ impl MerchantArgs {
             MerchantVerb::Import(args) => args.json.json,
             MerchantVerb::List(args) => args.json.json,
             MerchantVerb::Set(args) => args.json.json,
+            MerchantVerb::Certificate(args) => args.json.json,
             MerchantVerb::Check(args) => args.json.json,
             MerchantVerb::Disable(args) => args.which.json.json,
             MerchantVerb::Enable(args) => args.which.json.json,
@@ -117,6 +120,7 @@ pub(crate) fn run(args: &MerchantArgs) -> Outcome {
             print(&all, args.json.json)
         }
         MerchantVerb::Set(args) => set::run(args),
+        MerchantVerb::Certificate(args) => certificate::run(args),
         MerchantVerb::Check(args) => check::run(args),
         MerchantVerb::Disable(args) => status::run(&args.which, Status::Disabled),
         MerchantVerb::Enable(args) => status::run(&args.which, Status::Active),

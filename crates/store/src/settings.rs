@@ -31,7 +31,13 @@ pub struct Settings {
     pub hold_ms: Option<u32>,
     /// How long a query of an open payment waits for its outcome, 0 to [`LONG_POLL_MS_MAX`]; 0 answers at once.
     pub long_poll_ms: Option<u32>,
+    /// Its tills are only served on connections that showed one of these client certificates (SHA-256 of each); two
+    /// while one replaces the other. `None` twice: any connection will do.
+    pub client_certificates: [Option<[u8; 32]>; 2],
 }
+
+/// The names under which [`Settings::client_certificates`] are stored.
+const CERTIFICATES: [&str; 2] = ["client_certificate", "client_certificate_2"];
 
 /// A setting outside of its bounds. Nothing was stored.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -81,6 +87,16 @@ impl Settings {
                 let _ = write!(text, " {name}={value}");
             }
         }
+        for (name, fingerprint) in CERTIFICATES.into_iter().zip(self.client_certificates) {
+            let Some(fingerprint) = fingerprint else { continue };
+            if text.is_empty() {
+                text.push_str(VERSION);
+            }
+            let _ = write!(text, " {name}=");
+            for byte in fingerprint {
+                let _ = write!(text, "{byte:02x}");
+            }
+        }
         text
     }
 
@@ -95,6 +111,13 @@ impl Settings {
         }
         for word in words {
             let (name, value) = word.split_once('=')?;
+            if let Some(at) = CERTIFICATES.into_iter().position(|known| known == name) {
+                let place = settings.client_certificates.get_mut(at)?;
+                if place.replace(fingerprint(value)?).is_some() {
+                    return None;
+                }
+                continue;
+            }
             let place = match name {
                 "hold_ms" => &mut settings.hold_ms,
                 "long_poll_ms" => &mut settings.long_poll_ms,
@@ -109,6 +132,20 @@ impl Settings {
     }
 }
 
+/// Reads 64 hexadecimal digits; `None` if it is not that.
+#[must_use]
+pub fn fingerprint(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+        let end = usize::saturating_add(at, 2);
+        *byte = u8::from_str_radix(digits.get(at..end)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, Settings};
@@ -121,10 +158,31 @@ mod tests {
             (None, Some(0), "v1 long_poll_ms=0"),
             (Some(HOLD_MS_MAX), Some(LONG_POLL_MS_MAX), "v1 hold_ms=30000 long_poll_ms=7000"),
         ] {
-            let settings = Settings { hold_ms, long_poll_ms };
+            let settings = Settings { hold_ms, long_poll_ms, ..Settings::default() };
             assert_eq!(settings.text(), text);
             assert_eq!(Settings::read(text), Some(settings));
         }
+    }
+
+    #[test]
+    fn certificates_come_back_as_they_were_stored() {
+        let digits = "0f".repeat(32);
+        let first = format!("v1 client_certificate={digits}");
+        for (client_certificates, text) in [
+            ([Some([0x0F; 32]), None], first.clone()),
+            (
+                [Some([0x0F; 32]), Some([0xAB; 32])],
+                format!("{first} client_certificate_2={}", "ab".repeat(32)),
+            ),
+        ] {
+            let settings = Settings { client_certificates, ..Settings::default() };
+            assert_eq!(settings.text(), text);
+            assert_eq!(Settings::read(&text), Some(settings));
+        }
+        for digits in ["0F".repeat(32), "0f".repeat(31), "0g".repeat(32), "+f".repeat(32)] {
+            assert_eq!(Settings::read(&format!("v1 client_certificate={digits}")), None, "{digits}");
+        }
+        assert_eq!(super::fingerprint(&"0F".repeat(32)), Some([0x0F; 32]), "openssl writes them so");
     }
 
     #[test]
@@ -148,7 +206,7 @@ mod tests {
 
     #[test]
     fn bounds_are_told_with_their_reason() {
-        let check = |hold_ms, long_poll_ms| Settings { hold_ms, long_poll_ms }.check();
+        let check = |hold_ms, long_poll_ms| Settings { hold_ms, long_poll_ms, ..Settings::default() }.check();
         assert_eq!(check(Some(HOLD_MS_MIN), Some(LONG_POLL_MS_MAX)), Ok(()));
         for (hold_ms, long_poll_ms, told) in [
             (Some(999), None, "hold is 999 ms; it must be 1000 to 30000 ms: the till must still be reading"),

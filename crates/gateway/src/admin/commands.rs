@@ -93,6 +93,7 @@ impl Commands {
             | Command::MerchantCheck { .. }
             | Command::MerchantStatus { .. }
             | Command::MerchantSet { .. }
+            | Command::MerchantCertificates { .. }
             | Command::MerchantReload) => {
                 let commands = self.clone();
                 // The book reads and writes the disk.
@@ -147,6 +148,11 @@ impl Commands {
             Command::MerchantSet { of, mode, hold_ms, long_poll_ms } => {
                 let id = self.merchant(&of)?;
                 let view = merchants::set(&mut book, id, mode.as_deref(), hold_ms, long_poll_ms)?;
+                self.reload(&mut book)?;
+                Ok(Response::done(view))
+            }
+            Command::MerchantCertificates { of, fingerprints } => {
+                let view = merchants::set_certificates(&mut book, self.merchant(&of)?, &fingerprints)?;
                 self.reload(&mut book)?;
                 Ok(Response::done(view))
             }

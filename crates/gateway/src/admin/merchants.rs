@@ -96,7 +96,7 @@ fn read(form: &Form, providers: &[ProviderRow]) -> Result<NewMerchant, String> {
         signing_key: SecretString::from(form.signing_key.as_str()),
         api_key_digest: form.api_key.as_deref().map(api_key_digest),
         mode: form.mode.as_deref().map_or(Ok(Mode::Relay), mode)?,
-        settings: Settings { hold_ms: form.hold_ms, long_poll_ms: form.long_poll_ms },
+        settings: Settings { hold_ms: form.hold_ms, long_poll_ms: form.long_poll_ms, ..Settings::default() },
         sign_kinds,
     })
 }
@@ -122,9 +122,42 @@ pub fn set(
     let settings = Settings {
         hold_ms: hold_ms.map_or(before.settings.hold_ms, Change::value),
         long_poll_ms: long_poll_ms.map_or(before.settings.long_poll_ms, Change::value),
+        ..before.settings
     };
     let mode = word.map_or(Ok(before.mode), mode)?;
     book.set_answering(id, mode, &settings).map_err(|err| err.to_string())?;
+    Ok(MerchantView::of(&row(book)?))
+}
+
+/// Has the tills of a merchant served only where they showed one of `fingerprints` (SHA-256 in hexadecimal digits, with
+/// or without colons; two at most); none lifts that.
+///
+/// # Errors
+///
+/// What is wrong with them, or why the store did not take it; nothing was changed.
+pub fn set_certificates(
+    book: &mut MerchantBook,
+    id: MerchantId,
+    fingerprints: &[String],
+) -> Result<MerchantView, String> {
+    let row = |book: &mut MerchantBook| {
+        let all = book.merchants().map_err(|err| err.to_string())?;
+        let found = all.rows.into_iter().find(|row| row.id == id);
+        found.ok_or_else(|| "no such merchant in the store".to_owned())
+    };
+    let read = |text: &String| {
+        let digits = text.replace(':', "");
+        store::settings::fingerprint(&digits)
+            .ok_or_else(|| format!("{text:?} is no SHA-256: 64 hexadecimal digits, with or without colons"))
+    };
+    let read = fingerprints.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    if read.len() > 2 {
+        return Err("two certificates at most: the one in use, and the one that replaces it".to_owned());
+    }
+    let mut read = read.into_iter();
+    let before = row(book)?;
+    let settings = Settings { client_certificates: [read.next(), read.next()], ..before.settings };
+    book.set_answering(id, before.mode, &settings).map_err(|err| err.to_string())?;
     Ok(MerchantView::of(&row(book)?))
 }
 

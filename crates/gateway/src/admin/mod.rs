@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 pub use commands::{Admin, Commands};
-pub use merchants::{add, list, new_api_key, set};
+pub use merchants::{add, list, new_api_key, set, set_certificates};
 pub use protocol::{
     Change, Command, Failure, Form, MerchantRef, MerchantView, PaymentView, Response, TlsView,
 };

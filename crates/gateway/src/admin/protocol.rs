@@ -8,7 +8,7 @@ use store::MerchantRow;
 
 use crate::engine::Listing;
 use crate::northbound::rfc3339;
-use crate::northbound::tls::Shown;
+use crate::northbound::tls::{Fingerprint, Shown};
 
 /// Which merchant a command is about.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -93,6 +93,14 @@ pub enum Command {
         /// How long a query of an open payment waits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         long_poll_ms: Option<Change>,
+    },
+    /// Serves the tills of a merchant only where they showed one of these client certificates; none lifts that.
+    /// Answered with a [`MerchantView`].
+    MerchantCertificates {
+        /// Which.
+        of: MerchantRef,
+        /// SHA-256 of each, in hexadecimal digits; two at most.
+        fingerprints: Vec<String>,
     },
     /// Reads the merchants from the store again.
     MerchantReload,
@@ -232,6 +240,9 @@ pub struct MerchantView {
     /// How long a query of an open payment waits, where the merchant has set it.
     #[serde(default)]
     pub long_poll_ms: Option<u32>,
+    /// SHA-256 of the client certificates of which its tills show one; empty if they need none.
+    #[serde(default)]
+    pub client_certificates: Vec<String>,
     /// `md5`, `hmac-sha256` or both.
     pub sign_kinds: String,
     /// `active` or `disabled`.
@@ -257,6 +268,13 @@ impl MerchantView {
             mode: row.mode.as_str().to_owned(),
             hold_ms: row.settings.hold_ms,
             long_poll_ms: row.settings.long_poll_ms,
+            client_certificates: row
+                .settings
+                .client_certificates
+                .iter()
+                .flatten()
+                .map(|one| Fingerprint(*one).to_string())
+                .collect(),
             sign_kinds: row.sign_kinds.as_str().to_owned(),
             status: row.status.as_str().to_owned(),
             has_api_key: row.api_key_digest.is_some(),

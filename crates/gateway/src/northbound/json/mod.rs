@@ -21,7 +21,9 @@ use state_machine::{OrderKey, Record};
 use store::merchant::Status;
 
 use super::server::{Reply, Strike, read_body, typed};
+use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait, xml};
+use crate::clock::Clock;
 use crate::engine::{NewPayment, Told};
 use crate::merchants::{Binding, Merchant};
 use problem::Problem;
@@ -110,6 +112,9 @@ async fn answer(
     let merchants = gateway.merchants.load_full();
     let key = request::bearer(&head.headers).ok_or(Refused::Unauthorized)?;
     let merchant = merchants.find_bearer(key).ok_or(Refused::Unauthorized)?;
+    if !merchant.may_connect(head.extensions.get::<PeerCertificate>(), Clock::wall()) {
+        return Err(Problem::certificate().into());
+    }
     let body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
         tracing::info!(%peer, %err, "request refused");
         Refused::Whole(err.reply())

@@ -94,6 +94,13 @@ impl Problem {
         Self::new("urn:hufu:disabled", title, StatusCode::FORBIDDEN, false, Refusal::Disabled)
     }
 
+    /// The merchant's tills show a client certificate, and this one has not.
+    pub(super) const fn certificate() -> Self {
+        let title = "the merchant's client certificate was not shown; nothing was taken, no money moved";
+        let refusal = Refusal::ClientCertificate;
+        Self::new("urn:hufu:client-certificate", title, StatusCode::FORBIDDEN, false, refusal)
+    }
+
     /// The merchant asks too often.
     pub(super) const fn rate() -> Self {
         let title = "too many requests; nothing was taken, no money moved";

@@ -19,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::super::server::{Life, Limits, serve};
-use super::super::{DigestKey, Gateway};
+use super::super::{Accept, DigestKey, Gateway};
 use crate::config::Northbound;
 use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, StoreDown, Told};
 use crate::merchants::{Binding, Directory, Keys, Merchant, Merchants, Rate};
@@ -32,6 +32,7 @@ pub(super) const SUB_MCH_ID: &str = "1900000110";
 pub(super) const NUMBER: &str = "P20261123000000000001";
 pub(super) const CODE: &str = "134567890123456789";
 pub(super) const BEARER: &str = "hufu_sk_0123456789abcdef0123456789abcdef";
+pub(super) const OTHER_BEARER: &str = "hufu_sk_fedcba9876543210fedcba9876543210";
 pub(super) const TRANSACTION: &str = "4200002611202611231234567890";
 /// Seconds of `ACCEPTED_MS`, plus three: 2026-11-23 10:15:03 in Beijing.
 const PAID_AT_S: i64 = 1_795_400_103;
@@ -362,10 +363,18 @@ impl Harness {
     }
 
     pub(super) async fn with(config: Northbound) -> Self {
-        let all = vec![
-            merchant(1, Some(SUB_MCH_ID), KEY, BEARER),
-            merchant(2, None, OTHER_KEY, "hufu_sk_fedcba9876543210fedcba9876543210"),
-        ];
+        Self::over(config, |listener| listener, |_| {}).await
+    }
+
+    /// As [`Harness::with`], behind what `listen` makes of the socket, and with merchants as `change` leaves them.
+    pub(super) async fn over<A: Accept + Sync>(
+        config: Northbound,
+        listen: impl FnOnce(TcpListener) -> A,
+        change: impl FnOnce(&mut Vec<Merchant>),
+    ) -> Self {
+        let mut all =
+            vec![merchant(1, Some(SUB_MCH_ID), KEY, BEARER), merchant(2, None, OTHER_KEY, OTHER_BEARER)];
+        change(&mut all);
         let merchants = Merchants::new(Directory::new(all).unwrap());
         let engine = Arc::new(TestEngine {
             script: Mutex::new(Script::Paid),
@@ -390,7 +399,7 @@ impl Harness {
             .with_writer(move || writer.clone())
             .finish();
         let _logging = tracing::subscriber::set_default(subscriber);
-        let served = tokio::spawn(serve(listener, Arc::new(gateway), limits, watching));
+        let served = tokio::spawn(serve(listen(listener), Arc::new(gateway), limits, watching));
         Self { at, engine, log, life, served, merchants, _logging }
     }
 

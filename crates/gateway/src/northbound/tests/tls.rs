@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::version::{TLS12, TLS13};
+use signer::Kind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -20,8 +21,8 @@ use tokio::time::Instant;
 use super::super::TlsListener;
 use super::super::server::{Handler, Life, Limits, Reply, plain, serve};
 use super::super::tls::{Fingerprint, PeerCertificate, Tls, TlsError};
-use super::pki::{Files, Shake, authority, connect, pair};
-use super::support::short;
+use super::pki::{Files, Pair, Shake, authority, connect, pair};
+use super::support::{Answered, BEARER, Harness, KEY, NUMBER, OTHER_BEARER, OTHER_KEY, about, short, signed};
 use crate::clock::Clock;
 use crate::config::Northbound;
 
@@ -184,6 +185,63 @@ async fn a_certificate_counts_if_it_is_of_an_issuer_that_is_trusted() {
                 assert_eq!(place.ask(shake).await.unwrap(), told);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_merchant_with_a_certificate_is_served_where_it_was_shown() {
+    let _covers = covers::covers(&["INV-25"]);
+    let files = Files::new();
+    let tls = Arc::new(Tls::open(files.config()).unwrap());
+    let (till, next) = (pair(&files.authority, "till", 2099), pair(&files.authority, "till", 2099));
+    let other = pair(&files.authority, "another till", 2099);
+    let digest = |pair: &Pair| {
+        use sha2::Digest as _;
+        Some(sha2::Sha256::digest(pair.0.der()).into())
+    };
+    let named = [digest(&till), digest(&next)];
+    let harness = Harness::over(
+        short(),
+        |tcp| TlsListener::new(tcp, tls),
+        |merchants| merchants[1].settings.client_certificates = named,
+    )
+    .await;
+    let mut pairs = about(NUMBER);
+    pairs.retain(|(name, _)| *name != "sub_mch_id");
+    let second = signed(OTHER_KEY, Kind::Md5, &pairs);
+    let first = signed(KEY, Kind::Md5, &about(NUMBER));
+    let ask = async |shows: Option<&Pair>, text: String| {
+        let shake = Shake { shows, ..Shake::default() };
+        let mut stream = connect(harness.at, &files.authority, shake).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        let _ = stream.read_to_end(&mut read).await;
+        Answered::read(read)
+    };
+    let xml = |path: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let json = |bearer: &str| {
+        format!(
+            "GET /v1/payments/{NUMBER} HTTP/1.1\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\r\n"
+        )
+    };
+    for shows in [None, Some(&other)] {
+        let before = harness.engine.calls().len();
+        let refused = ask(shows, xml("/pay/orderquery", &second)).await;
+        assert_eq!(refused.get("err_code"), "NOAUTH", "{refused:?}");
+        assert!(refused.get("err_code_des").contains("未扣款"), "{refused:?}");
+        let refused = ask(shows, json(OTHER_BEARER)).await;
+        assert_eq!(refused.status, 403, "{refused:?}");
+        assert!(refused.body.contains("urn:hufu:client-certificate"), "{refused:?}");
+        assert_eq!(harness.engine.calls().len(), before, "nothing was asked for them");
+        // Others are served as ever.
+        assert_eq!(ask(shows, xml("/pay/orderquery", &first)).await.get("err_code"), "ORDERNOTEXIST");
+        assert_eq!(ask(shows, json(BEARER)).await.status, 404);
+    }
+    for shows in [Some(&till), Some(&next)] {
+        assert_eq!(ask(shows, xml("/pay/orderquery", &second)).await.get("err_code"), "ORDERNOTEXIST");
+        assert_eq!(ask(shows, json(OTHER_BEARER)).await.status, 404);
     }
 }
 

@@ -26,7 +26,9 @@ use state_machine::{OrderKey, Record, UnixMs};
 use store::merchant::{Mode, Status};
 
 use super::server::{Reply, Strike, read_body};
+use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait};
+use crate::clock::Clock;
 use crate::engine::{NewPayment, Told};
 use crate::merchants::{Binding, Directory, Keys, Merchant};
 use crate::metrics::{self, Refusal};
@@ -109,8 +111,10 @@ pub(super) async fn handle(
         }
     };
     let directory = gateway.merchants.load_full();
-    let checked = BUFFERS
-        .with_borrow_mut(|(reader, scratch)| check(gateway, &directory, endpoint, &body, reader, scratch));
+    let shown = head.extensions.get::<PeerCertificate>();
+    let checked = BUFFERS.with_borrow_mut(|(reader, scratch)| {
+        check(gateway, &directory, endpoint, (&body, shown), reader, scratch)
+    });
     drop(body);
     let (asked, caller, binding) = match checked {
         Ok(checked) => checked,
@@ -144,7 +148,7 @@ fn check(
     gateway: &Gateway,
     directory: &Arc<Directory>,
     endpoint: Endpoint,
-    body: &[u8],
+    (body, shown): (&[u8], Option<&PeerCertificate>),
     reader: &mut Reader,
     scratch: &mut Scratch,
 ) -> Result<(Asked, Caller, Binding), Box<Refused>> {
@@ -181,6 +185,15 @@ fn check(
     if sub_appid_differs {
         let text = "参数错误：sub_appid与sub_mch_id不匹配";
         return Err(refuse(Refusal::NotBound, "sub_appid not bound".to_owned(), "PARAM_ERROR", text, false));
+    }
+    if !merchant.may_connect(shown, Clock::wall()) {
+        return Err(refuse(
+            Refusal::ClientCertificate,
+            format!("merchant {} without its client certificate: {shown:?}", binding.merchant.0),
+            "NOAUTH",
+            "未出示商户登记的客户端证书，未受理，未扣款；重复提交的订单请先查询",
+            false,
+        ));
     }
     if endpoint == Endpoint::Micropay && merchant.status == Status::Disabled {
         return Err(refuse(
