@@ -179,7 +179,7 @@ fn a_damaged_merchant_is_closed_and_the_others_are_open() {
 fn how_tills_are_answered_is_kept_and_bounded() {
     let place = Place::new();
     let (mut book, provider) = book(&place);
-    let settings = Settings { hold_ms: Some(10_000), long_poll_ms: None };
+    let settings = Settings { hold_ms: Some(10_000), ..Settings::default() };
     book.add(&NewMerchant { mode: Mode::Hold, settings, ..merchant(provider, 1) }, NOW).expect("added");
     let now = |book: &mut MerchantBook| {
         let read = book.merchants().expect("readable");
@@ -187,11 +187,11 @@ fn how_tills_are_answered_is_kept_and_bounded() {
         (read.rows[0].mode, read.rows[0].settings)
     };
     assert_eq!(now(&mut book), (Mode::Hold, settings));
-    let other = Settings { hold_ms: None, long_poll_ms: Some(2_500) };
+    let other = Settings { long_poll_ms: Some(2_500), ..Settings::default() };
     book.set_answering(MerchantId(1), Mode::Relay, &other).expect("changed");
     assert_eq!(now(&mut book), (Mode::Relay, other));
     // Out of bounds: nothing is written.
-    let over = Settings { hold_ms: Some(u32::MAX), long_poll_ms: None };
+    let over = Settings { hold_ms: Some(u32::MAX), ..Settings::default() };
     assert!(matches!(
         book.set_answering(MerchantId(1), Mode::Hold, &over),
         Err(MerchantError::Setting { .. })

@@ -46,7 +46,7 @@ fn a_store_of_schema_2_keeps_every_payment_and_merchant() {
         (first.mode, first.settings, first.created_at),
         (Mode::Relay, Settings::default(), UnixMs(NOW_MS))
     );
-    let settings = Settings { hold_ms: Some(20_000), long_poll_ms: Some(0) };
+    let settings = Settings { hold_ms: Some(20_000), long_poll_ms: Some(0), ..Settings::default() };
     book.set_answering(MerchantId(2), Mode::Hold, &settings).expect("changed");
     drop((book, store));
 
