@@ -3,10 +3,11 @@
 pub(crate) mod till;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gateway::config::Config;
+use gateway::config::{Config, Tls};
 use gateway::engine::Engine;
 use gateway::switch::Switch;
 use protocol::OutTradeNo;
@@ -134,6 +135,31 @@ impl World {
             provider.client_key_file = None;
         }
         Switch::start(config).await.unwrap_or_else(|error| panic!("the switch starts: {error}"))
+    }
+
+    /// Starts a switch whose tills speak TLS; it shows itself as the wallet does.
+    pub(crate) async fn switch_over_tls(&self) -> Switch {
+        let mut config = self.config();
+        let at = |name: &str| self.folder.path().join(name);
+        let key_file = at("server_key.pem");
+        std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).expect("its own file");
+        config.listen.tls = Some(Tls {
+            certificate_file: at("server_cert.pem"),
+            key_file,
+            client_ca_file: Some(at("ca.pem")),
+        });
+        Switch::start(config).await.unwrap_or_else(|error| panic!("the switch starts: {error}"))
+    }
+
+    /// A client that trusts the certificates of this world.
+    pub(crate) fn trusting(&self) -> rustls::ClientConfig {
+        let pki = TestPki::read_from(self.folder.path()).expect("certificates");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(pki.roots().expect("an authority"))
+            .with_no_client_auth()
     }
 
     /// Starts a switch on this world's store.
