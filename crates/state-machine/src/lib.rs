@@ -29,6 +29,7 @@ pub mod policy;
 pub mod record;
 pub mod reversal;
 pub mod shard;
+pub mod step;
 pub mod till;
 
 pub use key::{BootId, Channel, MerchantId, Now, OrderKey, ProviderId, UnixMs};

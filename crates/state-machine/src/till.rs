@@ -72,6 +72,16 @@ pub enum JsonState {
 }
 
 impl JsonState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Processing, Self::AwaitingPassword, Self::Paid, Self::Failed, Self::Reversing, Self::Reversed];
+
+    /// The state with this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -204,21 +214,32 @@ pub fn reversal_is_over(record: &Record) -> bool {
     matches!(reverse(record, Said::Reversal), ReverseAnswer::Done)
 }
 
+/// `state` of the JSON API.
+#[must_use]
+pub const fn json_state(state: State, till_reversal: TillReversal) -> JsonState {
+    match state {
+        State::Accepted => JsonState::Processing,
+        State::Pending => JsonState::AwaitingPassword,
+        State::Paid => match till_reversal {
+            TillReversal::None => JsonState::Paid,
+            TillReversal::Asked => JsonState::Reversing,
+            TillReversal::Done => JsonState::Reversed,
+        },
+        State::Failed => JsonState::Failed,
+        State::Reversing => JsonState::Reversing,
+        State::Reversed => JsonState::Reversed,
+    }
+}
+
 /// `state` and, where it failed, `failure` of the JSON API.
 #[must_use]
 pub fn json(record: &Record) -> (JsonState, Option<Fail<'_>>) {
-    match record.state {
-        State::Accepted => (JsonState::Processing, None),
-        State::Pending => (JsonState::AwaitingPassword, None),
-        State::Paid => match record.till_reversal {
-            TillReversal::None => (JsonState::Paid, None),
-            TillReversal::Asked => (JsonState::Reversing, None),
-            TillReversal::Done => (JsonState::Reversed, None),
-        },
-        State::Failed => (JsonState::Failed, Some(failure(record))),
-        State::Reversing => (JsonState::Reversing, Some(Fail::new("ORDERREVERSED", TEXT_REVERSED))),
-        State::Reversed => (JsonState::Reversed, Some(Fail::new("ORDERREVERSED", TEXT_REVERSED))),
-    }
+    let failure = match record.state {
+        State::Accepted | State::Pending | State::Paid => None,
+        State::Failed => Some(failure(record)),
+        State::Reversing | State::Reversed => Some(Fail::new("ORDERREVERSED", TEXT_REVERSED)),
+    };
+    (json_state(record.state, record.till_reversal), failure)
 }
 
 /// `err_code` and text of a request to pay that was not taken: nothing was stored and nothing was sent for it.

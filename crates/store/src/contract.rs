@@ -7,9 +7,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use protocol::TransactionId;
+use protocol::{OutTradeNo, TransactionId};
 use state_machine::record::{Claim, Held, State};
 use state_machine::shard::Outcome;
+#[cfg(doc)]
+use state_machine::step::Step;
+use state_machine::till::JsonState;
 use state_machine::{MerchantId, OrderKey, Record, UnixMs};
 use thiserror::Error;
 
@@ -77,6 +80,18 @@ pub trait Store: Send {
     ///
     /// [`StoreError::Unreadable`].
     fn list(&mut self, filter: &Filter) -> Result<Listing, StoreError>;
+
+    /// What a merchant may be told, in the order in which it became durable.
+    ///
+    /// Each record that [`Store::commit`] applies and that makes its payment show another state than before
+    /// ([`Step::shows`]) is an event, written in that very commit. The events of a merchant are numbered from 1
+    /// without gaps, over all its payments, and none is ever changed or taken away: whoever says which number was
+    /// heard last is told exactly what follows, over restarts too.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unreadable`].
+    fn events(&mut self, query: &EventQuery) -> Result<Events, StoreError>;
 }
 
 /// Why a commit did not happen.
@@ -164,6 +179,8 @@ pub struct Filter {
     pub until: Option<UnixMs>,
     /// In this state only.
     pub state: Option<State>,
+    /// Those that show this state to their merchant only.
+    pub shows: Option<JsonState>,
     /// Held ones only.
     pub held_only: bool,
     /// Those accepted last come first.
@@ -224,6 +241,48 @@ pub struct Listing {
     pub damaged: Vec<Damaged>,
     /// Where to go on; `None` when this was the end.
     pub next: Option<Cursor>,
+}
+
+/// Which events to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Of this merchant.
+    pub merchant: MerchantId,
+    /// Of this payment only.
+    pub number: Option<OutTradeNo>,
+    /// Those numbered higher.
+    pub after: u64,
+    /// How many at most, 1 to [`EventQuery::LIMIT_MAX`]; 0 and more mean that maximum.
+    pub limit: u32,
+}
+
+impl EventQuery {
+    /// The most events that one call reads.
+    pub const LIMIT_MAX: u32 = 1_000;
+
+    /// The number of events that this query asks for.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        if self.limit == 0 || self.limit > Self::LIMIT_MAX { Self::LIMIT_MAX } else { self.limit }
+    }
+}
+
+/// Something that a merchant may be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its place among the merchant's events, from 1.
+    pub number: u64,
+    /// The payment as it was then ([`Step::seen_in`]); or why that cannot be said for certain.
+    pub payment: Result<Box<Record>, Damaged>,
+}
+
+/// Part of a merchant's events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// The number of the merchant's last event when this was asked, 0 if there is none.
+    pub last: u64,
 }
 
 /// What a conflict shows where the store cannot show what is there: the row is damaged, or `offered` replaces a

@@ -29,7 +29,8 @@ pub mod sqlite;
 
 pub use committer::{CommitQueue, Committer, CommitterOptions, Ended, Observer, ShardIndex};
 pub use contract::{
-    CommitError, Cursor, Damaged, Fence, Filter, Listing, Recovered, Store, StoreError, stand_in,
+    CommitError, Cursor, Damaged, Event, EventQuery, Events, Fence, Filter, Listing, Recovered, Store,
+    StoreError, stand_in,
 };
 pub use merchant::{MerchantError, MerchantRow, NewMerchant};
 pub use seal::SealKey;

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use planted::planted;
 use protocol::TransactionId;
 use state_machine::shard::Outcome;
+use state_machine::step::Step;
 use state_machine::{MerchantId, OrderKey, Record};
 
 use crate::contract::{
-    CommitError, Cursor, Damaged, Fence, Filter, Listing, Recovered, Store, StoreError, stand_in,
+    CommitError, Cursor, Damaged, Event, EventQuery, Events, Fence, Filter, Listing, Recovered, Store,
+    StoreError, stand_in,
 };
 
 /// A store without files, for the simulation and the tests.
@@ -24,6 +26,8 @@ pub struct CrashStore {
     staged: VecDeque<Vec<Arc<Record>>>,
     /// What the next commit is judged against, where it is not what is durable: the newest of `staged`.
     newest: BTreeMap<OrderKey, Arc<Record>>,
+    /// What each merchant may be told, oldest first.
+    events: BTreeMap<MerchantId, Vec<(OrderKey, Step)>>,
     /// The keys of durable records that are open.
     open: BTreeSet<OrderKey>,
     damaged: BTreeSet<OrderKey>,
@@ -98,7 +102,12 @@ impl CrashStore {
                 } else {
                     self.open.remove(&record.key);
                 }
-                self.durable.insert(record.key, record);
+                let step = Step::of(&record);
+                let key = record.key;
+                let before = self.durable.insert(key, record);
+                if before.is_none_or(|before| Step::of(&before).shows() != step.shows()) {
+                    self.events.entry(key.merchant).or_default().push((key, step));
+                }
             }
         }
         if self.staged.is_empty() {
@@ -224,6 +233,7 @@ impl Store for CrashStore {
             .filter(|record| filter.from.is_none_or(|from| record.accepted_at >= from))
             .filter(|record| filter.until.is_none_or(|until| record.accepted_at < until))
             .filter(|record| filter.state.is_none_or(|state| record.state == state))
+            .filter(|record| filter.shows.is_none_or(|shows| Step::of(record).shows() == shows))
             .filter(|record| !filter.held_only || record.held.is_some())
             .collect();
         found.sort_by_key(|record| Cursor::of(record));
@@ -252,5 +262,24 @@ impl Store for CrashStore {
             }
         }
         Ok(listing)
+    }
+
+    fn events(&mut self, query: &EventQuery) -> Result<Events, StoreError> {
+        let all = self.events.get(&query.merchant).map_or(&[][..], Vec::as_slice);
+        let seen = |key: &OrderKey, step: Step| match (self.is_damaged(key), self.durable.get(key)) {
+            (None, Some(present)) => Ok(Box::new(step.seen_in(Record::clone(present)))),
+            (damaged, _) => {
+                Err(damaged.unwrap_or_else(|| Damaged { key: Some(*key), why: "it is gone".to_owned() }))
+            }
+        };
+        let events = (1..)
+            .zip(all)
+            .filter(|(number, (key, _))| {
+                *number > query.after && query.number.is_none_or(|only| key.number == only)
+            })
+            .take(usize::try_from(query.limit()).unwrap_or(usize::MAX))
+            .map(|(number, (key, step))| Event { number, payment: seen(key, *step) })
+            .collect();
+        Ok(Events { events, last: u64::try_from(all.len()).unwrap_or(u64::MAX) })
     }
 }

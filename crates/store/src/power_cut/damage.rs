@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use state_machine::{OrderKey, Record};
+use state_machine::{MerchantId, OrderKey, Record};
 
 use super::disk::{Disk, Image};
 use super::life::seal_key;
@@ -18,7 +18,7 @@ use super::orders::Orders;
 use super::random::Random;
 use super::vfs::Mount;
 use super::{Machine, Spoiled};
-use crate::contract::{Filter, Recovered, Store, StoreError};
+use crate::contract::{Event, EventQuery, Filter, Recovered, Store, StoreError};
 use crate::memory::CrashStore;
 use crate::sqlite::layer::Layer;
 use crate::sqlite::{OpenError, Options, SqliteStore};
@@ -122,6 +122,8 @@ pub struct Sample {
     earlier: Image,
     /// After the last commit, and after the one before it.
     states: [State; 2],
+    /// What merchants may be told, at the same two moments.
+    events: [Vec<Event>; 2],
 }
 
 enum Verdict {
@@ -149,6 +151,7 @@ impl Sample {
         let mut orders = Orders::default();
         let mut earlier = Image::new();
         let mut states = [State::new(), State::new()];
+        let mut events = [Vec::new(), Vec::new()];
         for number in 0..commits {
             let batch = orders.batch(&mut random, 6, 0, 1);
             let expected = model.commit(&batch);
@@ -161,14 +164,15 @@ impl Sample {
             }
             let now = state(model.durable().map(|record| Record::clone(record)));
             states = [now, std::mem::take(&mut states[0])];
+            events = [told(&mut model).expect("a model"), std::mem::take(&mut events[0])];
         }
         if files == Files::Database {
             drop(store);
-            return Self { image: disk.image(), earlier, states };
+            return Self { image: disk.image(), earlier, states, events };
         }
         let image = disk.image();
         drop(store);
-        Self { image, earlier, states }
+        Self { image, earlier, states, events }
     }
 
     /// How long the file is.
@@ -254,6 +258,7 @@ impl Sample {
             all.is_ok_and(|all| all.damaged.is_empty() && state(all.records) == *before)
         };
         let expected = if tail { before } else { newest };
+        let events = &self.events[usize::from(tail)];
 
         // Recovery: what is taken up again, and would be acted on.
         if let Some(wrong) = open.iter().find(|record| expected.get(&record.key) != Some(record)) {
@@ -281,6 +286,23 @@ impl Sample {
             }
             Err(_) => damaged += 1,
         }
+        // Events: none is told that is not so; what is missing at the end, only the full check can see.
+        match told(&mut store) {
+            Ok(told) => {
+                let sound: Vec<_> = told.iter().filter(|event| event.payment.is_ok()).collect();
+                damaged += told.len() - sound.len();
+                if let Some(wrong) = sound.iter().find(|event| !events.contains(event)) {
+                    let old = wrong.payment.as_ref().ok().and_then(|record| expected.get(&record.key));
+                    // A payment that stands as it was earlier shows its early events without what came later.
+                    if old.is_some_and(|new| store.find(&new.key).ok().flatten().as_ref() == Some(new)) {
+                        return Verdict::Wrong(format!("merchants are told {wrong:?}"));
+                    }
+                    missing += 1;
+                }
+                missing += events.len().saturating_sub(told.len());
+            }
+            Err(_) => damaged += 1,
+        }
         let mut hurt = 0;
         let verified = store
             .reader()
@@ -297,6 +319,16 @@ impl Sample {
             )),
         }
     }
+}
+
+/// Everything that any merchant may be told.
+fn told(store: &mut dyn Store) -> Result<Vec<Event>, StoreError> {
+    let mut all = Vec::new();
+    for merchant in 0..=super::orders::MERCHANTS {
+        let query = EventQuery { merchant: MerchantId(merchant), number: None, after: 0, limit: 0 };
+        all.extend(store.events(&query)?.events);
+    }
+    Ok(all)
 }
 
 fn state(records: impl IntoIterator<Item = Record>) -> State {

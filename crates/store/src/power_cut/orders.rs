@@ -10,6 +10,8 @@ use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick,
 use super::random::Random;
 
 const NOW_MS: i64 = 1_795_393_800_000;
+/// Whose orders they are: merchants 1 to this one.
+pub(super) const MERCHANTS: u32 = 4;
 
 /// The newest version of every order that was offered, and numbers for new ones.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +70,7 @@ fn born(random: &mut Random, number: usize) -> Now {
 }
 
 fn accepted(random: &mut Random, number: usize) -> Record {
-    let merchant = u32::try_from(random.below(4)).unwrap_or(0) + 1;
+    let merchant = u32::try_from(random.below(MERCHANTS.into())).unwrap_or(0) + 1;
     let key = OrderKey {
         merchant: MerchantId(merchant),
         number: format!("order-{number:06}").parse().expect("a number"),

@@ -5,11 +5,14 @@ use std::sync::{Arc, LazyLock};
 use planted::planted;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection};
-use state_machine::record::State;
+use state_machine::record::{State, TillReversal};
 use state_machine::shard::Outcome;
+use state_machine::step::Step;
+use state_machine::till::{JsonState, json_state};
 use state_machine::{OrderKey, Record};
 
 use super::error::commit_error;
+use super::events;
 use super::mark::Mark;
 use super::read::Reads;
 use super::row::{self, CHECKSUM, COLUMNS, Scratch};
@@ -41,8 +44,9 @@ static UPDATE_LIGHT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What an update replaces, for the sums.
-const BEFORE: &str = "SELECT checksum, open FROM payments WHERE merchant = ?1 AND out_trade_no = ?2";
+/// What an update replaces, for the sums and the events.
+const BEFORE: &str = "SELECT checksum, open, seq, state, till_reversal FROM payments \
+     WHERE merchant = ?1 AND out_trade_no = ?2";
 
 fn parameter(column: &str) -> usize {
     #[expect(
@@ -150,6 +154,7 @@ impl Write<'_> {
         let mut insert = self.conn.prepare_cached(&INSERT)?;
         let mut update = self.conn.prepare_cached(&UPDATE)?;
         let mut update_light = self.conn.prepare_cached(&UPDATE_LIGHT)?;
+        let mut events = events::Writer::new(self.conn, self.sealer)?;
         let mut outcomes = Vec::with_capacity(records.len());
         // Few or none: a conflict means that somebody else was here first.
         let mut refused: Vec<OrderKey> = Vec::new();
@@ -158,7 +163,7 @@ impl Write<'_> {
             let applied = !refused.contains(&record.key) && {
                 let row = row::encode(record, self.fence, self.sealer, self.scratch)?;
                 let legal_from = legal_from(record.state);
-                let there = if record.version > 1 { share_before(&mut before, &row)? } else { None };
+                let there = if record.version > 1 { find_before(&mut before, &row)? } else { None };
                 let applied = match record.version {
                     0 => false,
                     1 => write(&mut insert, &row, None)?,
@@ -169,7 +174,12 @@ impl Write<'_> {
                     _ => write(&mut update, &row, Some(legal_from))?,
                 };
                 if applied {
-                    tally.change(there, (Share::from_le_bytes(row.checksum), record.is_open()));
+                    let after = (Share::from_le_bytes(row.checksum), record.is_open());
+                    tally.change(there.as_ref().map(|there| (there.share, there.open)), after);
+                    if there.as_ref().is_none_or(|there| there.shows != Some(Step::of(record).shows())) {
+                        let payment = there.map_or_else(|| self.conn.last_insert_rowid(), |there| there.seq);
+                        tally.add(events.add(record, payment)?);
+                    }
                 }
                 applied
             };
@@ -198,18 +208,30 @@ impl Write<'_> {
     }
 }
 
-/// What the row that is there adds to the sums; nothing where its checksum is none.
-fn share_before(
-    statement: &mut CachedStatement<'_>,
-    row: &row::Row<'_>,
-) -> rusqlite::Result<Option<(Share, bool)>> {
+/// What an update replaces.
+struct Before {
+    /// What it adds to the sums; nothing where its checksum is none.
+    share: Share,
+    open: bool,
+    seq: i64,
+    /// What its merchant saw, if that can be read.
+    shows: Option<JsonState>,
+}
+
+fn find_before(statement: &mut CachedStatement<'_>, row: &row::Row<'_>) -> rusqlite::Result<Option<Before>> {
     for (at, value) in (1..).zip(row.values.iter().take(2)) {
         statement.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
     }
     let mut rows = statement.raw_query();
     let Some(found) = rows.next()? else { return Ok(None) };
-    let share = found.get_ref(0)?.as_blob().ok().and_then(tally::share).unwrap_or_default();
-    Ok(Some((share, found.get_ref(1)? == ValueRef::Integer(1))))
+    let state = found.get(3).ok().and_then(State::from_code);
+    let till_reversal = found.get(4).ok().and_then(TillReversal::from_code);
+    Ok(Some(Before {
+        share: found.get_ref(0)?.as_blob().ok().and_then(tally::share).unwrap_or_default(),
+        open: found.get_ref(1)? == ValueRef::Integer(1),
+        seq: found.get(2)?,
+        shows: state.zip(till_reversal).map(|(state, till_reversal)| json_state(state, till_reversal)),
+    }))
 }
 
 /// Runs a prepared write of one row; whether it changed anything.

@@ -9,6 +9,7 @@ mod checkpoint;
 pub mod codec;
 mod commit;
 mod error;
+mod events;
 mod gate;
 pub(crate) mod layer;
 mod lock;
@@ -41,7 +42,9 @@ use self::mark::Mark;
 use self::opening::Witness;
 use self::read::Reads;
 use self::row::Scratch;
-use crate::contract::{CommitError, Fence, Filter, Listing, Recovered, Store, StoreError};
+use crate::contract::{
+    CommitError, EventQuery, Events, Fence, Filter, Listing, Recovered, Store, StoreError,
+};
 use crate::seal::{SealKey, Sealer};
 
 pub use self::error::OpenError;
@@ -244,6 +247,10 @@ impl Store for SqliteStore {
 
     fn list(&mut self, filter: &Filter) -> Result<Listing, StoreError> {
         self.reads().list(filter)
+    }
+
+    fn events(&mut self, query: &EventQuery) -> Result<Events, StoreError> {
+        self.reads().events(query)
     }
 }
 

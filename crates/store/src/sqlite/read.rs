@@ -7,6 +7,7 @@ use planted::planted;
 use protocol::TransactionId;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, params, params_from_iter};
+use state_machine::till::JsonState;
 use state_machine::{MerchantId, OrderKey, Record};
 
 use super::row::{self, COLUMNS, LEN};
@@ -161,15 +162,16 @@ impl Reads<'_> {
             return Ok(open);
         }
         tracing::warn!("the store's list of open orders is damaged; every payment is looked at instead");
-        self.walk(&tally, &visited, &mut seen, &mut |found| match found {
-            Ok(record) => {
+        let mut on_row = |found| match found {
+            Ok::<Box<Record>, _>(record) => {
                 if record.is_open() {
                     open = u64::saturating_add(open, 1);
                     visit(Recovered::Open(record));
                 }
             }
             Err(damaged) => visit(Recovered::Damaged(damaged)),
-        })?;
+        };
+        self.walk(&tally, &visited, &mut seen, &mut on_row, &mut |event| tracing::error!("{event}"))?;
         self.explained(&tally, &seen)?;
         Ok(open)
     }
@@ -182,10 +184,13 @@ impl Reads<'_> {
         let tally = self.tally()?;
         let mut seen = Seen::default();
         let mut sound = 0;
-        self.walk(&tally, &BTreeSet::new(), &mut seen, &mut |found| match found {
-            Ok(_) => sound = u64::saturating_add(sound, 1),
+        let mut events = Vec::new();
+        let mut on_row = |found| match found {
+            Ok::<Box<Record>, _>(_) => sound = u64::saturating_add(sound, 1),
             Err(row) => damaged(row),
-        })?;
+        };
+        self.walk(&tally, &BTreeSet::new(), &mut seen, &mut on_row, &mut |event| events.push(event))?;
+        events.into_iter().for_each(&mut *damaged);
         self.explained(&tally, &seen)?;
         // A moment that is kept keeps the log from beginning anew.
         moment.finish().map_err(|error| unreadable(&error))?;
@@ -226,13 +231,15 @@ impl Reads<'_> {
         )))
     }
 
-    /// Looks at every row but those in `skip`, one by one, so that no damage hides what is behind it.
+    /// Looks at every row but those in `skip`, one by one, so that no damage hides what is behind it, and at every
+    /// event.
     fn walk(
         &self,
         tally: &Tally,
         skip: &BTreeSet<i64>,
         seen: &mut Seen,
         visit: &mut dyn FnMut(Result<Box<Record>, Damaged>),
+        events: &mut dyn FnMut(Damaged),
     ) -> Result<(), StoreError> {
         // Rows are numbered without gaps, none is ever deleted: their number is the last one's. What stands behind
         // it was never committed there; a flipped bit can put a row billions of places away.
@@ -252,6 +259,17 @@ impl Reads<'_> {
                 }
             });
             seen.add(row.share, row.listed);
+        }
+        match self.walk_events(&mut |damaged| {
+            seen.hurt = seen.hurt.saturating_add(1);
+            events(damaged);
+        }) {
+            Ok(sum) => seen.sum = seen.sum.wrapping_add(sum),
+            Err(error) => {
+                seen.hurt = seen.hurt.saturating_add(1);
+                let why = format!("the events of merchants cannot all be read: {error}");
+                events(Damaged { key: None, why });
+            }
         }
         Ok(())
     }
@@ -293,7 +311,7 @@ impl Reads<'_> {
         })
     }
 
-    fn take(&self, row: &Row<'_>) -> rusqlite::Result<Result<Record, (Damaged, u32)>> {
+    pub(super) fn take(&self, row: &Row<'_>) -> rusqlite::Result<Result<Record, (Damaged, u32)>> {
         let mut values = [ValueRef::Null; LEN];
         for (at, value) in values.iter_mut().enumerate() {
             *value = row.get_ref(at)?;
@@ -325,6 +343,18 @@ fn place(row: &Row<'_>) -> Option<Cursor> {
     Some(Cursor { accepted_at, key: OrderKey { merchant, number: number.parse().ok()? } })
 }
 
+/// What [`Step::shows`](state_machine::step::Step::shows) says, of a row.
+fn showing(state: JsonState) -> &'static str {
+    match state {
+        JsonState::Processing => "state = 1",
+        JsonState::AwaitingPassword => "state = 2",
+        JsonState::Paid => "state = 3 AND till_reversal = 0",
+        JsonState::Failed => "state = 4",
+        JsonState::Reversing => "(state = 5 OR state = 3 AND till_reversal = 1)",
+        JsonState::Reversed => "(state = 6 OR state = 3 AND till_reversal = 2)",
+    }
+}
+
 fn listing(filter: &Filter) -> (String, Vec<ToSqlOutput<'static>>) {
     let mut conditions: Vec<&str> = Vec::new();
     let mut values: Vec<ToSqlOutput<'static>> = Vec::new();
@@ -343,6 +373,9 @@ fn listing(filter: &Filter) -> (String, Vec<ToSqlOutput<'static>>) {
     }
     if let Some(state) = filter.state {
         only("state = ?", state.code().into());
+    }
+    if let Some(shows) = filter.shows {
+        conditions.push(showing(shows));
     }
     if filter.held_only {
         conditions.push("held IS NOT NULL");

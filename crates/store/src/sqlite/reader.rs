@@ -10,7 +10,7 @@ use state_machine::{MerchantId, OrderKey, Record};
 use super::layer::Layer;
 use super::read::Reads;
 use super::{Options, merchants, schema};
-use crate::contract::{Damaged, Filter, Listing, StoreError};
+use crate::contract::{Damaged, EventQuery, Events, Filter, Listing, StoreError};
 use crate::merchant::{MerchantRow, Merchants, ProviderRow};
 use crate::seal::{SealKey, Sealer};
 
@@ -72,6 +72,15 @@ impl SqliteReader {
     /// [`StoreError::Unreadable`].
     pub fn list(&mut self, filter: &Filter) -> Result<Listing, StoreError> {
         self.reads().list(filter)
+    }
+
+    /// What a merchant may be told, in order ([`crate::Store::events`]).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unreadable`].
+    pub fn events(&mut self, query: &EventQuery) -> Result<Events, StoreError> {
+        self.reads().events(query)
     }
 
     /// Looks at every row there is and visits those that cannot be trusted. Returns the number of rows that can.

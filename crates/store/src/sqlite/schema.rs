@@ -10,6 +10,7 @@ use state_machine::record::State;
 
 use super::Options;
 use super::error::OpenError;
+use super::events;
 use super::layer::Layer;
 use super::tally::{self, Tally};
 use crate::contract::Fence;
@@ -175,6 +176,7 @@ pub(super) fn create(
         conn.pragma_update(None, "synchronous", "full")?;
         let transaction = conn.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(events::TABLE)?;
         transaction.execute_batch(&readable_view())?;
         transaction.execute(
             "INSERT INTO store (id, schema, fence, store_id, key_check, tally) VALUES (1, ?1, 0, ?2, ?3, ?4)",

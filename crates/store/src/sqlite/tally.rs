@@ -41,7 +41,7 @@ pub(super) struct Tally {
     pub(super) rows: u64,
     /// Those that are open.
     pub(super) open: u64,
-    /// Sum over all rows.
+    /// Sum over all rows, and over all events.
     pub(super) sum: Share,
     /// Sum over the open rows.
     pub(super) open_sum: Share,
@@ -118,6 +118,11 @@ impl Tally {
         conn.prepare_cached("UPDATE store SET fence = ?1, tally = ?2 WHERE id = 1")?
             .execute(params![self.fence.cast_signed(), bytes])?;
         Ok(bytes)
+    }
+
+    /// An event was added.
+    pub(super) const fn add(&mut self, event: Share) {
+        self.sum = self.sum.wrapping_add(event);
     }
 
     /// A row of the table changed from `before` to `after`, each with whether it is open; `None`: there was none.

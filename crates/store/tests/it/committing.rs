@@ -10,8 +10,8 @@ use state_machine::shard::{Batch, BatchId, Outcome};
 use state_machine::{MerchantId, OrderKey, Record};
 use store::memory::CrashStore;
 use store::{
-    CommitError, CommitQueue, Committer, CommitterOptions, Ended, Fence, Filter, Listing, Observer,
-    Recovered, ShardIndex, Store, StoreError,
+    CommitError, CommitQueue, Committer, CommitterOptions, Ended, EventQuery, Events, Fence, Filter, Listing,
+    Observer, Recovered, ShardIndex, Store, StoreError,
 };
 
 use crate::support::{Place, accepted, all, moved};
@@ -103,6 +103,10 @@ impl Store for Slow {
 
     fn list(&mut self, filter: &Filter) -> Result<Listing, StoreError> {
         self.store.list(filter)
+    }
+
+    fn events(&mut self, query: &EventQuery) -> Result<Events, StoreError> {
+        self.store.events(query)
     }
 }
 

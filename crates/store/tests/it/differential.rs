@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use protocol::Fen;
 use state_machine::record::{Held, State, TillReversal};
+use state_machine::till::JsonState;
 use state_machine::{MerchantId, Record, UnixMs};
 use store::memory::CrashStore;
-use store::{Cursor, Filter, Store};
+use store::{Cursor, EventQuery, Filter, Store};
 
 use crate::support::{NOW_MS, Place, accepted, all, moved, paid, recovered};
 
@@ -79,11 +80,21 @@ fn agree(random: &mut Random, model: &mut CrashStore, real: &mut dyn Store, seed
             assert_eq!(real.find_by_transaction(MerchantId(merchant), &id), found, "seed {seed}");
         }
     }
+    for merchant in 1..4 {
+        let query = EventQuery {
+            merchant: MerchantId(merchant),
+            number: everything.first().filter(|_| random.one_in(2)).map(|record| record.key.number),
+            after: random.below(8),
+            limit: u32::try_from(random.below(6)).expect("small"),
+        };
+        assert_eq!(real.events(&query), model.events(&query), "seed {seed}: {query:?}");
+    }
     let filter = Filter {
         merchant: random.one_in(2).then_some(MerchantId(2)),
         from: random.one_in(2).then_some(UnixMs(NOW_MS + 1)),
         until: random.one_in(2).then_some(UnixMs(NOW_MS + 3)),
         state: random.one_in(2).then(|| random.pick(&State::ALL)),
+        shows: random.one_in(3).then(|| random.pick(&JsonState::ALL)),
         held_only: random.one_in(4),
         newest_first: random.one_in(2),
         limit: u32::try_from(random.below(4)).expect("small"),

@@ -5,6 +5,7 @@ mod contract;
 mod damage;
 mod differential;
 mod durability;
+mod events;
 mod merchants;
 #[cfg(feature = "power-cut")]
 mod power_cuts;

@@ -1,0 +1,239 @@
+//! What merchants may be told, in order: one row for each state that a payment comes to show, written in the commit
+//! that writes the payment.
+//!
+//! A row says which payment and where it was; the rest stands in the payment's own row. Its checksum covers the
+//! payment's number too, so that it fits no other row. Rows are numbered for each merchant without gaps, so a row
+//! that is missing is noticed where it is read; and their checksums are part of the store's sums, so that none comes
+//! or goes unnoticed by the full check.
+
+use std::sync::LazyLock;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Connection, Row, params};
+use state_machine::record::{State, TillReversal};
+use state_machine::step::Step;
+use state_machine::{MerchantId, OrderKey, Record, UnixMs};
+
+use super::read::{Reads, unreadable};
+use super::row::{COLUMNS, LEN, canonical_form};
+use super::tally::{self, Share};
+use crate::contract::{Damaged, Event, EventQuery, Events, StoreError};
+use crate::seal::{CHECKSUM_LEN, Sealer};
+
+/// The table, and what finds the events of one payment. That index grows at its end, as payments do.
+pub(super) const TABLE: &str = "
+CREATE TABLE events (
+    merchant INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    payment INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    till_reversal INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    checksum BLOB NOT NULL,
+    PRIMARY KEY (merchant, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX events_payment ON events (payment);
+CREATE TRIGGER events_stay BEFORE DELETE ON events
+BEGIN
+    SELECT RAISE(ABORT, 'an event is never deleted');
+END;
+CREATE INDEX payments_merchant_time ON payments (merchant, accepted_at);
+";
+
+const LAST: &str = "SELECT coalesce(max(number), 0) FROM events WHERE merchant = ?1";
+const INSERT: &str = "INSERT INTO events (merchant, number, payment, version, state, till_reversal, at, checksum) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// The writing side, within one transaction.
+pub(super) struct Writer<'a> {
+    sealer: &'a Sealer,
+    last: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(conn: &'a Connection, sealer: &'a Sealer) -> rusqlite::Result<Self> {
+        Ok(Self { sealer, last: conn.prepare_cached(LAST)?, insert: conn.prepare_cached(INSERT)? })
+    }
+
+    /// Writes the event that `record` is, the row of the payment being `payment`. Returns its share of the sums.
+    pub(super) fn add(&mut self, record: &Record, payment: i64) -> rusqlite::Result<Share> {
+        let last: i64 = self.last.query_row([record.key.merchant.0], |row| row.get(0))?;
+        let number = last.saturating_add(1);
+        let step = Step::of(record);
+        let checksum = checksum(self.sealer, &record.key, number, payment, step);
+        self.insert.execute(params![
+            record.key.merchant.0,
+            number,
+            payment,
+            step.version,
+            step.state.code(),
+            step.till_reversal.code(),
+            step.at.0,
+            checksum,
+        ])?;
+        Ok(Share::from_le_bytes(checksum))
+    }
+}
+
+fn checksum(sealer: &Sealer, key: &OrderKey, number: i64, payment: i64, step: Step) -> [u8; CHECKSUM_LEN] {
+    let values = [
+        ValueRef::Text(b"events"),
+        ValueRef::Integer(key.merchant.0.into()),
+        ValueRef::Text(key.number.as_str().as_bytes()),
+        ValueRef::Integer(number),
+        ValueRef::Integer(payment),
+        ValueRef::Integer(step.version.into()),
+        ValueRef::Integer(step.state.code().into()),
+        ValueRef::Integer(step.till_reversal.code().into()),
+        ValueRef::Integer(step.at.0),
+    ];
+    let mut canonical = Vec::with_capacity(160);
+    canonical_form(&values, &mut canonical);
+    sealer.checksum(&canonical)
+}
+
+/// Columns of an event behind those of its payment.
+const NUMBER: usize = LEN + 1;
+
+/// Every event, its columns in the places that they have behind a payment's.
+static WALK: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT e.merchant, p.out_trade_no, {} e.number, e.payment, e.version, e.state, e.till_reversal, e.at, \
+         e.checksum FROM events AS e LEFT JOIN payments AS p ON p.seq = e.payment ORDER BY e.merchant, e.number",
+        "NULL, ".repeat(NUMBER.saturating_sub(2))
+    )
+});
+
+fn select(rest: &str) -> String {
+    let payment: Vec<String> = COLUMNS.iter().map(|column| format!("p.{column}")).collect();
+    format!(
+        "SELECT {}, p.checksum, e.number, e.payment, e.version, e.state, e.till_reversal, e.at, e.checksum \
+         FROM events AS e LEFT JOIN payments AS p ON p.seq = e.payment \
+         WHERE e.merchant = ?1 AND e.number > ?2 {rest} ORDER BY e.number LIMIT ?3",
+        payment.join(", ")
+    )
+}
+
+impl Reads<'_> {
+    /// Reads events as the contract has it. What is missing or damaged is an event all the same, which says so.
+    pub(super) fn events(&self, query: &EventQuery) -> Result<Events, StoreError> {
+        let read = || {
+            let last: i64 =
+                self.conn.prepare_cached(LAST)?.query_row([query.merchant.0], |row| row.get(0))?;
+            let mut found = Events { events: Vec::new(), last: last.cast_unsigned() };
+            let after = i64::try_from(query.after).unwrap_or(i64::MAX);
+            if after >= last {
+                return Ok(found);
+            }
+            let limit = usize::try_from(query.limit()).unwrap_or(usize::MAX);
+            let mut take = |rows: &mut rusqlite::Rows<'_>, whole: bool| {
+                let mut expected = query.after.saturating_add(1);
+                while let Some(row) = rows.next()? {
+                    let number = row.get::<_, i64>(NUMBER)?.cast_unsigned();
+                    if whole && expected < number && found.events.len() < limit {
+                        // One word for all of them: a flipped bit may make it billions.
+                        let last = number.saturating_sub(1);
+                        let why = format!("events {expected} to {last} are missing");
+                        let payment = Err(Damaged { key: None, why });
+                        found.events.push(Event { number: last, payment });
+                    }
+                    if found.events.len() == limit {
+                        break;
+                    }
+                    found.events.push(Event { number, payment: self.event(row, query.merchant, number)? });
+                    expected = number.saturating_add(1);
+                }
+                Ok::<_, rusqlite::Error>(())
+            };
+            match query.number {
+                None => {
+                    let mut statement = self.conn.prepare_cached(&select(""))?;
+                    take(&mut statement.query(params![query.merchant.0, after, query.limit()])?, true)?;
+                }
+                Some(number) => {
+                    let mut statement = self.conn.prepare_cached(&select(
+                        "AND e.payment = (SELECT seq FROM payments WHERE merchant = ?1 AND out_trade_no = ?4)",
+                    ))?;
+                    let values = params![query.merchant.0, after, query.limit(), number.as_str()];
+                    take(&mut statement.query(values)?, false)?;
+                }
+            }
+            Ok(found)
+        };
+        read().map_err(|error: rusqlite::Error| unreadable(&error))
+    }
+
+    fn event(
+        &self,
+        row: &Row<'_>,
+        merchant: MerchantId,
+        number: u64,
+    ) -> rusqlite::Result<Result<Box<Record>, Damaged>> {
+        let present = match self.take(row)? {
+            Ok(record) => record,
+            Err((damaged, _)) => return Ok(Err(damaged)),
+        };
+        let step = step(row);
+        let payment: i64 = row.get(NUMBER + 1)?;
+        let stored = row.get_ref(NUMBER + 6)?.as_blob().unwrap_or_default();
+        let sound = step.filter(|step| {
+            let checksum = checksum(self.sealer, &present.key, number.cast_signed(), payment, *step);
+            present.key.merchant == merchant && checksum.as_slice() == stored
+        });
+        Ok(match sound {
+            Some(step) if present.version < step.version => {
+                Err(damaged(number, "its payment stands as it did earlier"))
+            }
+            Some(step) => Ok(Box::new(step.seen_in(present))),
+            None => Err(damaged(number, "its checksum does not match")),
+        })
+    }
+
+    /// Looks at every event there is: tells what is wrong, and returns what their checksums add up to.
+    pub(super) fn walk_events(&self, wrong: &mut dyn FnMut(Damaged)) -> rusqlite::Result<Share> {
+        let mut statement = self.conn.prepare(&WALK)?;
+        let mut rows = statement.query([])?;
+        let mut sum = Share::default();
+        let mut before = (None, 0_u64);
+        while let Some(row) = rows.next()? {
+            let stored = row.get_ref(NUMBER + 6)?.as_blob().unwrap_or_default();
+            sum = sum.wrapping_add(tally::share(stored).unwrap_or_default());
+            let (merchant, number): (i64, i64) = (row.get(0)?, row.get(NUMBER)?);
+            if before.0 != Some(merchant) {
+                before = (Some(merchant), 0);
+            }
+            let expected = before.1.saturating_add(1);
+            before.1 = number.cast_unsigned();
+            if expected != before.1 {
+                wrong(damaged(expected, "it is missing"));
+            }
+            let sound = || {
+                let key = OrderKey {
+                    merchant: MerchantId(u32::try_from(merchant).ok()?),
+                    number: row.get_ref(1).ok()?.as_str().ok()?.parse().ok()?,
+                };
+                let payment = row.get(NUMBER + 1).ok()?;
+                Some(checksum(self.sealer, &key, number, payment, step(row)?).as_slice() == stored)
+            };
+            if sound() != Some(true) {
+                wrong(damaged(before.1, "its checksum does not match"));
+            }
+        }
+        Ok(sum)
+    }
+}
+
+fn step(row: &Row<'_>) -> Option<Step> {
+    Some(Step {
+        version: row.get(NUMBER + 2).ok()?,
+        state: State::from_code(row.get(NUMBER + 3).ok()?)?,
+        till_reversal: TillReversal::from_code(row.get(NUMBER + 4).ok()?)?,
+        at: UnixMs(row.get(NUMBER + 5).ok()?),
+    })
+}
+
+fn damaged(number: u64, why: &str) -> Damaged {
+    Damaged { key: None, why: format!("event {number}: {why}") }
+}
