@@ -3,7 +3,7 @@
 use state_machine::record::State;
 use state_machine::{MerchantId, UnixMs};
 use store::merchant::{Mode, Status};
-use store::{OpenError, Settings, SqliteReader};
+use store::{Event, EventQuery, OpenError, Settings, SqliteReader, Store as _};
 
 use crate::support::{NOW_MS, Place, accepted, all, apply, moved, recovered, seal_key};
 
@@ -32,6 +32,10 @@ fn a_store_of_schema_2_keeps_every_payment_and_merchant() {
     let (open, damaged) = recovered(&mut store);
     assert_eq!((open.len(), damaged), (expected.iter().filter(|record| record.is_open()).count(), vec![]));
     apply(&mut store, &[moved(&expected[0], State::Paid)]);
+    // What changes from now on is told.
+    let query = EventQuery { merchant: MerchantId(1), number: None, after: 0, limit: 0 };
+    let events = store.events(&query).expect("readable").events;
+    assert_eq!(events, [Event { number: 1, payment: Ok(Box::new(moved(&expected[0], State::Paid))) }]);
 
     let mut book = store.merchant_book().expect("a book");
     let read = book.merchants().expect("readable");
