@@ -8,8 +8,11 @@ use std::sync::Arc;
 use protocol::{AuthCode, Fen, Fields, TransactionId};
 use state_machine::shard::{NotAccepted, Said, Wait};
 use state_machine::{MerchantId, OrderKey, ProviderId, Record, UnixMs};
+use store::{EventQuery, Events, Filter};
 use thiserror::Error;
 use tokio::sync::oneshot;
+
+use crate::driver::Following;
 
 /// A request to pay, checked and authenticated.
 #[derive(Clone, Debug)]
@@ -100,6 +103,15 @@ pub struct ListRequest {
     pub limit: usize,
 }
 
+/// What a stream of events is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// All payments of a merchant.
+    Merchant(MerchantId),
+    /// One payment.
+    Payment(OrderKey),
+}
+
 /// Payments that one list may hold.
 pub const LIST_MAX: usize = 1_000;
 
@@ -142,6 +154,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Payments for the operator.
     fn list(&self, request: ListRequest) -> Lookup<Vec<Arc<Record>>>;
+
+    /// Part of a merchant's payments; with [`Filter::merchant`] nobody else's.
+    fn page(&self, filter: Filter) -> Lookup<store::Listing>;
+
+    /// What a merchant may be told, in order.
+    fn events(&self, query: EventQuery) -> Lookup<Events>;
+
+    /// Wakes when there may be new events of `topic`: follow first, then read.
+    fn follow(&self, topic: Topic) -> Following;
 
     /// Whether it works.
     fn health(&self) -> Health;

@@ -230,7 +230,13 @@ impl Directory {
     #[must_use]
     pub fn find_bearer(&self, key: &str) -> Option<&Merchant> {
         // What is compared is a digest, so that the time it takes tells nothing of the key.
-        self.at(*self.by_bearer.get(&api_key_digest(key))?)
+        self.find_digest(&api_key_digest(key))
+    }
+
+    /// The merchant whose bearer key has this digest.
+    #[must_use]
+    pub fn find_digest(&self, digest: &[u8; 32]) -> Option<&Merchant> {
+        self.at(*self.by_bearer.get(digest)?)
     }
 
     /// Where the payments of a merchant go, disabled or not: what is open is finished.

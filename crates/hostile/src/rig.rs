@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gateway::config::Northbound;
-use gateway::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told};
+use gateway::driver::{Feed, Following};
+use gateway::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told, Topic};
 use gateway::merchants::{Binding, Directory, Keys, Merchant, Merchants, Rate};
 use gateway::northbound::server::{Life, Limits, serve};
 use gateway::northbound::{Accept, DigestKey, Gateway, Opened};
@@ -18,6 +19,7 @@ use state_machine::record::State;
 use state_machine::shard::{Said, Wait};
 use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
+use store::{EventQuery, Events, Filter, Listing};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -101,6 +103,18 @@ impl Engine for Keeper {
 
     fn list(&self, _: ListRequest) -> Lookup<Vec<Arc<Record>>> {
         Lookup::Now(Vec::new())
+    }
+
+    fn page(&self, _: Filter) -> Lookup<Listing> {
+        Lookup::Now(Listing::default())
+    }
+
+    fn events(&self, _: EventQuery) -> Lookup<Events> {
+        Lookup::Now(Events::default())
+    }
+
+    fn follow(&self, topic: Topic) -> Following {
+        Arc::new(Feed::default()).follow(topic)
     }
 
     fn health(&self) -> Health {

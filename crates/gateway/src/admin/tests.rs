@@ -13,7 +13,7 @@ use state_machine::record::State;
 use state_machine::shard::{NotAccepted, Said, Wait};
 use state_machine::{Channel, MerchantId, OrderKey, ProviderId, Record};
 use store::merchant::Mode;
-use store::{Options, SealKey, SqliteStore};
+use store::{EventQuery, Events, Filter, Listing, Options, SealKey, SqliteStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +23,8 @@ use super::{
     Admin, CallError, Command, Commands, Form, MerchantRef, Probes, Response, SocketError, bind, call, serve,
 };
 use crate::config::Northbound;
-use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told};
+use crate::driver::Following;
+use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told, Topic};
 use crate::merchants::{Directory, Merchants};
 use crate::northbound::server::{self, Life, Limits};
 
@@ -73,6 +74,18 @@ impl Engine for Shelf {
     fn list(&self, request: ListRequest) -> Lookup<Vec<Arc<Record>>> {
         let of = |record: &&Record| request.merchant.is_none_or(|merchant| record.key.merchant == merchant);
         Lookup::Now(self.records.iter().filter(of).take(request.limit).cloned().map(Arc::new).collect())
+    }
+
+    fn page(&self, _: Filter) -> Lookup<Listing> {
+        unreachable!("no command listens")
+    }
+
+    fn events(&self, _: EventQuery) -> Lookup<Events> {
+        unreachable!("no command listens")
+    }
+
+    fn follow(&self, _: Topic) -> Following {
+        unreachable!("no command listens")
     }
 
     fn health(&self) -> Health {

@@ -136,6 +136,12 @@ pub struct Northbound {
     pub idle_deadline: Duration,
     /// How long a till may leave an answer unread.
     pub write_deadline: Duration,
+    /// Streams of events open at once; never more than half of the connections, so that tills find a place.
+    pub streams_max: u32,
+    /// Those of one merchant.
+    pub merchant_streams_max: u32,
+    /// How long a stream stays without a word.
+    pub heartbeat: Duration,
     /// How long an XML request waits for the wallet before it is told to query. Source: DESIGN §4.
     pub hold: Duration,
     /// How long a query of an open payment waits for its outcome, where its merchant has set nothing else; 0 answers
@@ -168,6 +174,9 @@ impl Default for Northbound {
             body_deadline: Duration::from_secs(10),
             idle_deadline: Duration::from_secs(75),
             write_deadline: Duration::from_secs(10),
+            streams_max: 5_000,
+            merchant_streams_max: 1_000,
+            heartbeat: Duration::from_secs(15),
             hold: Duration::from_secs(8),
             long_poll: Duration::from_millis(LONG_POLL_MS.into()),
             merchant_per_second: 200,
@@ -430,6 +439,14 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
         body_deadline: ms(&mut section, "body_deadline_ms", absent.body_deadline, 60_000, reader),
         idle_deadline: ms(&mut section, "idle_deadline_ms", absent.idle_deadline, 3_600_000, reader),
         write_deadline: ms(&mut section, "write_deadline_ms", absent.write_deadline, 60_000, reader),
+        streams_max: section.count("streams_max", absent.streams_max, 1..=1_000_000, reader),
+        merchant_streams_max: section.count(
+            "merchant_streams_max",
+            absent.merchant_streams_max,
+            1..=1_000_000,
+            reader,
+        ),
+        heartbeat: ms(&mut section, "heartbeat_ms", absent.heartbeat, 60_000, reader),
         hold: ms(&mut section, "hold_ms", absent.hold, 60_000, reader),
         long_poll: Duration::from_millis(
             section.count("long_poll_ms", LONG_POLL_MS, 0..=LONG_POLL_MS_MAX, reader).into(),

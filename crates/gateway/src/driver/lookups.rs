@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, Sender};
 use protocol::TransactionId;
 use state_machine::{MerchantId, OrderKey, Record};
-use store::{Cursor, Filter, SqliteReader, StoreError};
+use store::{Cursor, EventQuery, Events, Filter, SqliteReader, StoreError};
 use tokio::sync::oneshot;
 
 use crate::engine::{ListRequest, Listing, StoreDown};
@@ -94,6 +94,14 @@ impl Lookups {
             records.truncate(request.limit);
             Ok(records)
         })
+    }
+
+    pub(super) fn page(&self, filter: Filter) -> Found<store::Listing> {
+        self.ask(move |reader| reader.list(&filter))
+    }
+
+    pub(super) fn events(&self, query: EventQuery) -> Found<Events> {
+        self.ask(move |reader| reader.events(&query))
     }
 
     /// Reads an order whose outcome somebody waits for.

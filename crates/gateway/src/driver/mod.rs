@@ -18,8 +18,8 @@ use state_machine::shard::{
 use state_machine::{BootId, MerchantId, OrderKey, Policy, ProviderId, Record, Tick};
 use state_table::Reader;
 use store::{
-    CommitError, CommitQueue, Committer, CommitterOptions, Observer, OpenError, Recovered, ShardIndex,
-    SqliteStore, Store, StoreError,
+    CommitError, CommitQueue, Committer, CommitterOptions, EventQuery, Events, Filter, Listing, Observer,
+    OpenError, Recovered, ShardIndex, SqliteStore, Store, StoreError,
 };
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -27,10 +27,11 @@ use tokio::sync::oneshot;
 
 use crate::acquirer::wechat_v2::Acquirer;
 use crate::clock::Clock;
-use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told};
+use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told, Topic};
 use crate::merchants::Merchants;
 
 mod calls;
+mod feed;
 mod inbox;
 mod lookups;
 mod publish;
@@ -38,6 +39,7 @@ mod shard_thread;
 mod tickets;
 
 use calls::Callers;
+pub use feed::{Feed, Following};
 use inbox::{Inbox, Message};
 use lookups::Lookups;
 use publish::{Found, Published, WORDS};
@@ -148,6 +150,7 @@ pub fn start(
         tickets: Arc::new(Tickets::default()),
         callers: Callers { runtime, acquirers, merchants },
         lookups,
+        feed: Arc::default(),
         pending: AtomicU64::new(0),
         at_risk_fen: AtomicU64::new(0),
         budgets: (0..shards).map(|_| AtomicU64::new(0)).collect(),
@@ -359,6 +362,18 @@ impl Engine for Core {
 
     fn list(&self, request: ListRequest) -> Lookup<Vec<Arc<Record>>> {
         Lookup::Later(self.shared.lookups.list(request))
+    }
+
+    fn page(&self, filter: Filter) -> Lookup<Listing> {
+        Lookup::Later(self.shared.lookups.page(filter))
+    }
+
+    fn events(&self, query: EventQuery) -> Lookup<Events> {
+        Lookup::Later(self.shared.lookups.events(query))
+    }
+
+    fn follow(&self, topic: Topic) -> Following {
+        self.shared.feed.follow(topic)
     }
 
     fn health(&self) -> Health {

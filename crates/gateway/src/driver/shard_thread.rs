@@ -12,6 +12,7 @@ use store::CommitError;
 
 use super::calls::Callers;
 use super::fatal;
+use super::feed::Feed;
 use super::inbox::{Inbox, Message, Request};
 use super::lookups::Lookups;
 use super::publish::Published;
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) tickets: Arc<Tickets>,
     pub(super) callers: Callers,
     pub(super) lookups: Lookups,
+    pub(super) feed: Arc<Feed>,
     /// Undecided payments, and fen whose outcome is unknown, over all shards.
     pub(super) pending: AtomicU64,
     pub(super) at_risk_fen: AtomicU64,
@@ -197,6 +199,7 @@ impl ShardThread {
             }
             Action::Publish { order, record } => {
                 self.published.publish(order, &record);
+                shared.feed.wake(&record.key);
                 self.count(order, &record);
             }
             Action::Retire { order, key: _ } => self.published.retire(order),

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::LINK;
 use hyper::{Method, Request, StatusCode};
 use state_machine::Record;
 use state_machine::shard::{NotAccepted, Said, relation};
@@ -42,13 +43,16 @@ pub struct Gateway {
     digest: DigestKey,
     /// Of all merchants together.
     total: Rate,
+    streams: Arc<json::Places>,
 }
 
 impl Gateway {
     /// Puts the parts together; `digest` is the same as long as the store is.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, merchants: Merchants, config: Northbound, digest: DigestKey) -> Self {
-        Self { engine, merchants, config, digest, total: Rate::default() }
+        let streams_max = config.streams_max.min(config.connections_max.div_ceil(2));
+        let streams = json::Places::new(streams_max, config.merchant_streams_max);
+        Self { engine, merchants, config, digest, total: Rate::default(), streams }
     }
 
     /// Whether `merchant` may ask once more at this moment, by its own rate and by that of all merchants (OV-03). Who
@@ -74,12 +78,16 @@ impl Handler for Gateway {
         if let Some(endpoint) = xml::Endpoint::of(path) {
             return xml::handle(self, endpoint, request, peer).await;
         }
-        if let Some(rest) = path.strip_prefix("/v1/payments") {
-            let route = json::Route::of(request.method(), rest);
+        if let Some(route) = json::Route::of(request.method(), path) {
             return json::handle(self, route, request, peer).await;
         }
         if request.method() == Method::GET && path == "/" {
-            return server::plain(StatusCode::OK, "hufu");
+            let mut reply = server::plain(StatusCode::OK, "hufu: the JSON API is described in /openapi.json");
+            reply.headers_mut().insert(LINK, json::SERVICE_DESC);
+            return reply;
+        }
+        if request.method() == Method::GET && path == "/openapi.json" {
+            return json::document();
         }
         metrics::refused(Refusal::Route);
         tracing::info!(%peer, cause = "no such route", "request refused");

@@ -1,7 +1,11 @@
 //! Payments as JSON, for tills that are new. Source: DESIGN §4.
 
+mod list;
+mod openapi;
 mod problem;
+mod query;
 mod request;
+mod stream;
 mod view;
 
 use std::cell::RefCell;
@@ -18,7 +22,7 @@ use protocol::{Fields, OutTradeNo};
 use state_machine::shard::{Said, Wait};
 use state_machine::till::{self, ReverseAnswer};
 use state_machine::{OrderKey, Record};
-use store::merchant::Status;
+use store::merchant::{Status, api_key_digest};
 
 use super::server::{Reply, Strike, read_body, typed};
 use super::tls::PeerCertificate;
@@ -28,38 +32,82 @@ use crate::engine::{NewPayment, Told};
 use crate::merchants::{Binding, Merchant};
 use problem::Problem;
 
+pub(super) use openapi::{SERVICE_DESC, document};
+pub(super) use stream::Places;
 pub use view::{Failure, Payment, rfc3339};
 
-/// A route below `/v1/payments`.
+/// A route of the JSON API.
 pub(super) enum Route {
     /// `POST /v1/payments`.
     Create,
+    /// `GET /v1/payments`.
+    List,
     /// `GET /v1/payments/{out_trade_no}`.
     Show(String),
+    /// `GET /v1/payments/{out_trade_no}/events`.
+    Follow(String),
     /// `POST /v1/payments/{out_trade_no}/reversal`.
     Reverse(String),
-    /// A route with another method.
-    OtherMethod,
+    /// `GET /v1/events`.
+    FollowAll,
+    /// A route with other methods: these.
+    OtherMethod(&'static str),
     /// None of them.
     None,
 }
 
 impl Route {
-    /// The route of what follows `/v1/payments`.
-    pub(super) fn of(method: &Method, rest: &str) -> Self {
+    /// The route of a path, if that is one below `/v1`.
+    pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
+        let rest = path.strip_prefix("/v1/")?;
         let mut parts = rest.split('/');
+        let is_get = *method == Method::GET;
+        let is_post = *method == Method::POST;
         let route = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(""), None, None, None) => (Method::POST, Self::Create),
-            (Some(""), Some(number), None, None) if !number.is_empty() => {
-                (Method::GET, Self::Show(number.to_owned()))
+            (Some("payments"), None, None, None) => match (is_get, is_post) {
+                (true, _) => Self::List,
+                (_, true) => Self::Create,
+                (false, false) => Self::OtherMethod("GET, POST"),
+            },
+            (Some("payments"), Some(number), None, None) if !number.is_empty() => {
+                if is_get {
+                    Self::Show(number.to_owned())
+                } else {
+                    Self::OtherMethod("GET")
+                }
             }
-            (Some(""), Some(number), Some("reversal"), None) if !number.is_empty() => {
-                (Method::POST, Self::Reverse(number.to_owned()))
+            (Some("payments"), Some(number), Some("events"), None) if !number.is_empty() => {
+                if is_get {
+                    Self::Follow(number.to_owned())
+                } else {
+                    Self::OtherMethod("GET")
+                }
             }
-            _ => return Self::None,
+            (Some("payments"), Some(number), Some("reversal"), None) if !number.is_empty() => {
+                if is_post {
+                    Self::Reverse(number.to_owned())
+                } else {
+                    Self::OtherMethod("POST")
+                }
+            }
+            (Some("events"), None, None, None) => {
+                if is_get {
+                    Self::FollowAll
+                } else {
+                    Self::OtherMethod("GET")
+                }
+            }
+            _ => Self::None,
         };
-        if *method == route.0 { route.1 } else { Self::OtherMethod }
+        Some(route)
     }
+}
+
+/// Who asks, beyond the life of the request.
+struct Caller {
+    binding: Binding,
+    /// Of the key that it showed.
+    key_digest: [u8; 32],
 }
 
 thread_local! {
@@ -111,10 +159,13 @@ async fn answer(
     // The key is looked at before a byte of the body is read.
     let merchants = gateway.merchants.load_full();
     let key = request::bearer(&head.headers).ok_or(Refused::Unauthorized)?;
-    let merchant = merchants.find_bearer(key).ok_or(Refused::Unauthorized)?;
+    let key_digest = api_key_digest(key);
+    let merchant = merchants.find_digest(&key_digest).ok_or(Refused::Unauthorized)?;
     if !merchant.may_connect(head.extensions.get::<PeerCertificate>(), Clock::wall()) {
         return Err(Problem::certificate().into());
     }
+    let caller = Caller { binding: merchant.binding, key_digest };
+    let query = head.uri.query();
     let body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
         tracing::info!(%peer, %err, "request refused");
         Refused::Whole(err.reply())
@@ -133,6 +184,12 @@ async fn answer(
             let payment = read_payment(gateway, &body, merchant, &head.headers, peer)?;
             create(gateway, payment, &head.headers).await
         }
+        Route::List => list::list(gateway, &caller, query).await,
+        Route::Follow(number) => {
+            let key = key_of(merchant, &number)?;
+            stream::of_payment(gateway, &caller, key, &head.headers, query).await
+        }
+        Route::FollowAll => stream::of_merchant(gateway, &caller, &head.headers, query).await,
         Route::Show(number) => show(gateway, key_of(merchant, &number)?, &head.headers).await,
         Route::Reverse(number) => {
             if !matches!(body.trim_ascii(), b"" | b"{}") {
@@ -141,7 +198,7 @@ async fn answer(
             let key = key_of(merchant, &number)?;
             reverse(gateway, key, &merchant.binding, &head.headers).await
         }
-        Route::OtherMethod => Err(Problem::method().into()),
+        Route::OtherMethod(allowed) => Err(Problem::method(allowed).into()),
         Route::None => Err(Problem::no_route().into()),
     }
 }
@@ -250,7 +307,11 @@ fn payment_reply(record: &Record, headers: &HeaderMap) -> Reply {
 
 fn payment_with(record: &Record, status: StatusCode, headers: &HeaderMap) -> Reply {
     let body = serde_json::to_vec(&Payment::of(record)).unwrap_or_default();
-    let mut reply = typed(status, "application/json", body.into());
+    applied(typed(status, "application/json", body.into()), headers)
+}
+
+/// Says how long would have been waited at most, if the till said how long. Source: RFC 7240, section 3.
+fn applied(mut reply: Reply, headers: &HeaderMap) -> Reply {
     if let Some(applied) =
         request::wait_s(headers).and_then(|s| HeaderValue::from_str(&format!("wait={s}")).ok())
     {

@@ -1,7 +1,7 @@
 //! Refusals in JSON. Source: RFC 9457; DESIGN §4.
 
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use state_machine::shard::NotAccepted;
 
@@ -21,6 +21,8 @@ pub(super) struct Problem {
     field: Option<&'static str>,
     money_may_have_moved: bool,
     #[serde(skip)]
+    allowed: Option<&'static str>,
+    #[serde(skip)]
     why: Refusal,
 }
 
@@ -39,6 +41,7 @@ impl Problem {
             detail: None,
             field: None,
             money_may_have_moved,
+            allowed: None,
             why,
         }
     }
@@ -54,10 +57,12 @@ impl Problem {
         Self::new("urn:hufu:no_route", "no such route", StatusCode::NOT_FOUND, false, Refusal::Route)
     }
 
-    /// The route has other methods.
-    pub(super) const fn method() -> Self {
+    /// The route has other methods: these.
+    pub(super) fn method(allowed: &'static str) -> Self {
         let title = "the route does not have this method";
-        Self::new("urn:hufu:method", title, StatusCode::METHOD_NOT_ALLOWED, false, Refusal::Route)
+        let problem =
+            Self::new("urn:hufu:method", title, StatusCode::METHOD_NOT_ALLOWED, false, Refusal::Route);
+        Self { allowed: Some(allowed), ..problem }
     }
 
     /// No such payment of this merchant: nothing was ever taken under this number.
@@ -105,6 +110,18 @@ impl Problem {
     pub(super) const fn rate() -> Self {
         let title = "too many requests; nothing was taken, no money moved";
         Self::new("urn:hufu:rate", title, StatusCode::TOO_MANY_REQUESTS, false, Refusal::Rate)
+    }
+
+    /// Too many streams are open.
+    pub(super) const fn streams() -> Self {
+        let title = "too many streams of events are open";
+        Self::new("urn:hufu:streams", title, StatusCode::TOO_MANY_REQUESTS, false, Refusal::Rate)
+    }
+
+    /// The merchant has no event with the number that was heard last.
+    pub(super) const fn unknown_event() -> Self {
+        let title = "there is no event with this number; list the payments, then listen without a number";
+        Self::new("urn:hufu:unknown_event", title, StatusCode::CONFLICT, true, Refusal::Field)
     }
 
     /// The number belongs to a payment with other content, which may well be paid.
@@ -156,6 +173,9 @@ impl Problem {
         let mut reply = typed(status, "application/problem+json", body.into());
         if status == StatusCode::UNAUTHORIZED {
             reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(allowed) = self.allowed {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -328,7 +328,7 @@ async fn members_are_checked_and_named() {
 async fn routes_are_exact() {
     let headers = format!("Authorization: Bearer {BEARER}\r\n");
     for (method, path, status) in [
-        ("GET", "/v1/payments", 405),
+        ("PUT", "/v1/payments", 405),
         ("DELETE", "/v1/payments/P20261123", 405),
         ("GET", "/v1/payments/P20261123/reversal", 405),
         ("POST", "/v1/payments/P20261123/reversal/x", 404),

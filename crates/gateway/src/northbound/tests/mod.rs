@@ -1,5 +1,6 @@
 //! Tests over real sockets, against an engine that does as it is told and keeps what it was asked.
 
+mod events;
 mod h2;
 mod held;
 mod http;

@@ -12,7 +12,9 @@ use signer::{Case, Key, Kind, Scratch};
 use state_machine::record::{Cause, Record, State};
 use state_machine::shard::{NotAccepted, Said, Wait};
 use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Tick, UnixMs};
+use store::memory::CrashStore;
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
+use store::{EventQuery, Events, Filter, Listing, Store as _, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
@@ -21,7 +23,8 @@ use tokio::task::JoinHandle;
 use super::super::server::{Life, Limits, serve};
 use super::super::{Accept, DigestKey, Gateway};
 use crate::config::Northbound;
-use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, StoreDown, Told};
+use crate::driver::{Feed, Following};
+use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, StoreDown, Told, Topic};
 use crate::merchants::{Binding, Directory, Keys, Merchant, Merchants, Rate};
 
 pub(super) const KEY: &str = "192006250b4c09247ec02edce69f6a2d";
@@ -81,6 +84,9 @@ pub(super) struct TestEngine {
     pub(super) undo: Mutex<Undo>,
     pub(super) store_down: Mutex<bool>,
     pub(super) records: Mutex<HashMap<OrderKey, Arc<Record>>>,
+    /// What lists and events are read from.
+    store: Mutex<CrashStore>,
+    feed: Arc<Feed>,
     calls: Mutex<Vec<Call>>,
     waiting: Mutex<Vec<oneshot::Sender<Told>>>,
     asked: watch::Sender<usize>,
@@ -111,7 +117,23 @@ impl TestEngine {
     }
 
     pub(super) fn put(&self, record: Record) {
-        self.records.lock().unwrap().insert(record.key, Arc::new(record));
+        let (key, record) = (record.key, Arc::new(record));
+        self.records.lock().unwrap().insert(key, Arc::clone(&record));
+        self.store.lock().unwrap().commit(&[record]).unwrap();
+        self.feed.wake(&key);
+    }
+
+    /// Nothing of the payment's row can be trusted any more.
+    pub(super) fn damage(&self, key: OrderKey) {
+        self.store.lock().unwrap().damage(key);
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&mut CrashStore) -> Result<T, StoreError>) -> Lookup<T> {
+        let (sender, receiver) = oneshot::channel();
+        let down = *self.store_down.lock().unwrap();
+        let found = read(&mut self.store.lock().unwrap()).map_err(|_| StoreDown);
+        drop(sender.send(if down { Err(StoreDown) } else { found }));
+        Lookup::Later(receiver)
     }
 
     /// Tells everybody who waits.
@@ -226,6 +248,18 @@ impl Engine for TestEngine {
         let mut all: Vec<_> = self.records.lock().unwrap().values().cloned().collect();
         all.sort_by_key(|record| record.key);
         Lookup::Now(all)
+    }
+
+    fn page(&self, filter: Filter) -> Lookup<Listing> {
+        self.read(|store| store.list(&filter))
+    }
+
+    fn events(&self, query: EventQuery) -> Lookup<Events> {
+        self.read(|store| store.events(&query))
+    }
+
+    fn follow(&self, topic: Topic) -> Following {
+        self.feed.follow(topic)
     }
 
     fn health(&self) -> Health {
@@ -381,6 +415,8 @@ impl Harness {
             undo: Mutex::new(Undo::Proven),
             store_down: Mutex::new(false),
             records: Mutex::default(),
+            store: Mutex::new(CrashStore::synced()),
+            feed: Arc::default(),
             calls: Mutex::default(),
             waiting: Mutex::default(),
             asked: watch::Sender::new(0),
