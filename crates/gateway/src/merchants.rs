@@ -18,6 +18,7 @@ use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 use store::{MerchantRow, Settings};
 use thiserror::Error;
 
+use crate::clock::Clock;
 use crate::config::Northbound;
 use crate::northbound::tls::{Fingerprint, PeerCertificate};
 
@@ -29,13 +30,21 @@ use crate::northbound::tls::{Fingerprint, PeerCertificate};
 pub struct Keys {
     current: Key,
     previous: Option<Box<Key>>,
+    /// The previous one is taken before this moment; `None`: as long as it is here.
+    until: Option<UnixMs>,
 }
 
 impl Keys {
     /// Takes the key in use and, while a change lasts, the one before.
     #[must_use]
     pub fn new(current: Key, previous: Option<Key>) -> Self {
-        Self { current, previous: previous.map(Box::new) }
+        Self { current, previous: previous.map(Box::new), until: None }
+    }
+
+    /// Takes the previous key before this moment only. That is the wall clock's: it lasts longer than a process.
+    #[must_use]
+    pub fn until(self, until: Option<UnixMs>) -> Self {
+        Self { until, ..self }
     }
 
     /// The key under which `claimed` is the signature of `pairs`. A refusal costs two signatures, whether or
@@ -48,8 +57,14 @@ impl Keys {
             return Some(&self.current);
         }
         let other = self.previous.as_deref().unwrap_or(&self.current);
-        other.verify(kind, pairs, claimed, Case::Any, scratch).then_some(other)
+        let verified = other.verify(kind, pairs, claimed, Case::Any, scratch);
+        (verified && still(self.until)).then_some(other)
     }
+}
+
+/// Whether what ends at `until` has not ended.
+fn still(until: Option<UnixMs>) -> bool {
+    until.is_none_or(|until| Clock::wall() < until)
 }
 
 /// Where a merchant's payments go.
@@ -137,6 +152,8 @@ pub struct Directory {
     /// The first merchant of each `mch_id` and `appid`, to tell a wrong sub-merchant from a wrong caller.
     by_caller: HashMap<u64, u32>,
     by_bearer: HashMap<[u8; 32], u32>,
+    /// The bearer keys before those, and until when they are taken.
+    by_previous_bearer: HashMap<[u8; 32], (u32, Option<UnixMs>)>,
     by_id: HashMap<MerchantId, u32>,
     hasher: RandomState,
 }
@@ -172,7 +189,15 @@ impl Directory {
             let merchant = Merchant::of(row);
             merchant.map_err(|err| tracing::error!(merchant = row.id.0, %err, "merchant closed")).ok()
         };
-        Self::new(stored.rows.iter().filter_map(read).collect())
+        let mut directory = Self::new(stored.rows.iter().filter_map(read).collect())?;
+        for row in &stored.rows {
+            if let (Some(previous), Some(place)) =
+                (&row.previous_api_key_digest, directory.by_id.get(&row.id))
+            {
+                directory.by_previous_bearer.insert(previous.key, (*place, previous.until));
+            }
+        }
+        Ok(directory)
     }
 
     /// Fills the indexes; `false` if two identities have the same hash.
@@ -233,10 +258,14 @@ impl Directory {
         self.find_digest(&api_key_digest(key))
     }
 
-    /// The merchant whose bearer key has this digest.
+    /// The merchant whose bearer key, or the one before that is still taken, has this digest.
     #[must_use]
     pub fn find_digest(&self, digest: &[u8; 32]) -> Option<&Merchant> {
-        self.at(*self.by_bearer.get(digest)?)
+        let previous = || {
+            let (place, until) = self.by_previous_bearer.get(digest)?;
+            still(*until).then_some(*place)
+        };
+        self.at(self.by_bearer.get(digest).copied().or_else(previous)?)
     }
 
     /// Where the payments of a merchant go, disabled or not: what is open is finished.
@@ -265,11 +294,15 @@ impl Merchant {
     ///
     /// [`KeyError`] if its signing key is none, which the store does not let in.
     pub fn of(row: &MerchantRow) -> Result<Self, KeyError> {
+        let previous = row.previous_signing_key.as_ref();
+        let before = previous.map(|previous| Key::new(previous.key.expose_secret())).transpose()?;
+        let keys = Keys::new(Key::new(row.signing_key.expose_secret())?, before)
+            .until(previous.and_then(|previous| previous.until));
         Ok(Self {
             mch_id: row.northbound.mch_id,
             sub_mch_id: row.northbound.sub_mch_id,
             appid: row.northbound.appid,
-            keys: Keys::new(Key::new(row.signing_key.expose_secret())?, None),
+            keys,
             kinds: row.sign_kinds,
             bearer: row.api_key_digest,
             mode: row.mode,
@@ -366,7 +399,7 @@ impl Merchants {
 #[cfg(test)]
 mod tests {
     use signer::{Key, Kind, Scratch};
-    use state_machine::{MerchantId, ProviderId};
+    use state_machine::{MerchantId, ProviderId, UnixMs};
     use store::Settings;
     use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 
@@ -510,6 +543,24 @@ mod tests {
         ] {
             let one = Merchant { kinds, ..merchant(1, "1", None, "wxa") };
             assert_eq!((one.may_sign(Kind::Md5), one.may_sign(Kind::HmacSha256)), (md5, hmac));
+        }
+    }
+
+    #[test]
+    fn a_previous_key_ends_at_its_moment() {
+        let _covers = covers::covers(&["CF-05"]);
+        let key = |letter: &str| Key::new(&letter.repeat(32)).unwrap();
+        let mut scratch = Scratch::new();
+        let pairs = || [("a", "1")].into_iter();
+        let sign = key("o").sign(Kind::Md5, pairs(), &mut scratch);
+        for (until, taken) in [(None, true), (Some(UnixMs(i64::MAX)), true), (Some(UnixMs(0)), false)] {
+            let keys = Keys::new(key("n"), Some(key("o"))).until(until);
+            let by = keys.verify(Kind::Md5, pairs(), sign.as_str(), &mut scratch);
+            assert_eq!(by.is_some(), taken, "{until:?}");
+            let mut directory = Directory::new(vec![merchant(1, "1900000200", None, "wxa")]).unwrap();
+            directory.by_previous_bearer.insert(api_key_digest("hufu_sk_old"), (0, until));
+            assert_eq!(directory.find_bearer("hufu_sk_old").is_some(), taken, "{until:?}");
+            assert!(directory.find_bearer("hufu_sk_1").is_some());
         }
     }
 }

@@ -213,6 +213,7 @@ mod tests {
             sign_kinds: String::new(),
             status: String::new(),
             has_api_key: false,
+            previous_keys: Vec::new(),
             created_at: String::new(),
         }
     }

@@ -4,6 +4,7 @@ mod add;
 mod certificate;
 mod check;
 mod csv;
+mod rotate;
 mod set;
 mod status;
 
@@ -21,7 +22,7 @@ use crate::link::{Link, command, running};
 use crate::output;
 use crate::settings::{ConfigFlag, JsonFlag, load};
 
-/// Adds, imports, lists, changes, checks, disables or enables merchants.
+/// Adds, imports, lists, changes, checks, disables or enables merchants, and gives them new keys.
 #[derive(Debug, Args)]
 pub(crate) struct MerchantArgs {
     #[command(subcommand)]
@@ -36,6 +37,7 @@ enum MerchantVerb {
     Set(set::SetArgs),
     Certificate(certificate::CertificateArgs),
     Check(check::CheckArgs),
+    Rotate(rotate::RotateArgs),
     Disable(status::DisableArgs),
     Enable(status::EnableArgs),
 }
@@ -91,6 +93,7 @@ impl MerchantArgs {
             MerchantVerb::Set(args) => args.json.json,
             MerchantVerb::Certificate(args) => args.json.json,
             MerchantVerb::Check(args) => args.json.json,
+            MerchantVerb::Rotate(args) => args.json.json,
             MerchantVerb::Disable(args) => args.which.json.json,
             MerchantVerb::Enable(args) => args.which.json.json,
         }
@@ -122,6 +125,7 @@ pub(crate) fn run(args: &MerchantArgs) -> Outcome {
         MerchantVerb::Set(args) => set::run(args),
         MerchantVerb::Certificate(args) => certificate::run(args),
         MerchantVerb::Check(args) => check::run(args),
+        MerchantVerb::Rotate(args) => rotate::run(args),
         MerchantVerb::Disable(args) => status::run(&args.which, Status::Disabled),
         MerchantVerb::Enable(args) => status::run(&args.which, Status::Active),
     }

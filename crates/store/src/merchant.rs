@@ -150,6 +150,55 @@ pub struct NewMerchant {
     pub sign_kinds: SignKinds,
 }
 
+/// A kind of key that a merchant has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rotated {
+    /// What its tills sign with.
+    SigningKey,
+    /// Its key for the JSON API.
+    ApiKey,
+}
+
+impl Rotated {
+    /// Both kinds.
+    pub const ALL: [Self; 2] = [Self::SigningKey, Self::ApiKey];
+
+    /// The word under which it is stored.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SigningKey => "signing_key",
+            Self::ApiKey => "api_key",
+        }
+    }
+
+    /// The kind stored under `word`.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// A key that is still taken after another one came (CF-05).
+#[derive(Clone, Debug)]
+pub struct Previous<K> {
+    /// The key, or its digest.
+    pub key: K,
+    /// It is taken before this moment; `None`: until it is finished.
+    pub until: Option<UnixMs>,
+}
+
+/// New keys for a merchant; those that are `None` stay.
+#[derive(Clone, Debug, Default)]
+pub struct Rotation {
+    /// What its tills sign with: 32 ASCII letters or digits.
+    pub signing_key: Option<SecretString>,
+    /// [`api_key_digest`] of its JSON API key.
+    pub api_key_digest: Option<[u8; 32]>,
+    /// Until when the keys before are taken too; `None`: until they are finished. Not after now: not at all.
+    pub until: Option<UnixMs>,
+}
+
 /// A merchant as it is stored.
 #[derive(Clone, Debug)]
 pub struct MerchantRow {
@@ -171,6 +220,10 @@ pub struct MerchantRow {
     pub signing_key: SecretString,
     /// Digest of its JSON API key.
     pub api_key_digest: Option<[u8; 32]>,
+    /// What it signed its requests with before, if that is still kept.
+    pub previous_signing_key: Option<Previous<SecretString>>,
+    /// Digest of its JSON API key before, if that is still kept.
+    pub previous_api_key_digest: Option<Previous<[u8; 32]>>,
     /// How its tills are answered.
     pub mode: Mode,
     /// What it has set.
@@ -247,6 +300,13 @@ pub enum MerchantError {
         /// Which bounds, and why.
         why: SettingError,
     },
+    /// The key before the present one is still taken: with another one, tills that have not changed over would be
+    /// refused.
+    #[error(
+        "the {} of merchant {} is being changed already, and the one before is still taken. Nothing was changed. \
+         Finish that first.", .1.as_str(), .0.0
+    )]
+    Changing(MerchantId, Rotated),
     /// No such merchant.
     #[error("there is no merchant {}. Nothing was changed.", .0.0)]
     Unknown(MerchantId),

@@ -91,6 +91,8 @@ impl Commands {
             change @ (Command::MerchantAdd { .. }
             | Command::MerchantList
             | Command::MerchantCheck { .. }
+            | Command::MerchantRotate { .. }
+            | Command::MerchantRotateFinish { .. }
             | Command::MerchantStatus { .. }
             | Command::MerchantSet { .. }
             | Command::MerchantCertificates { .. }
@@ -137,6 +139,17 @@ impl Commands {
                 let row = all.rows.iter().find(|row| row.id == id).ok_or("no such merchant in the store")?;
                 merchants::is_carried(row, &self.providers)?;
                 Ok(Response::done(MerchantView::of(row)))
+            }
+            Command::MerchantRotate { of, keys, keep_ms } => {
+                let (id, now) = (self.merchant(&of)?, Clock::wall());
+                let view = merchants::rotate(&mut book, id, &keys, keep_ms, now)?;
+                self.reload(&mut book)?;
+                Ok(Response::done(view))
+            }
+            Command::MerchantRotateFinish { of } => {
+                let view = merchants::finish_rotation(&mut book, self.merchant(&of)?)?;
+                self.reload(&mut book)?;
+                Ok(Response::done(view))
             }
             Command::MerchantStatus { of, active } => {
                 let id = self.merchant(&of)?;

@@ -3,10 +3,10 @@
 use protocol::MchId;
 use secrecy::SecretString;
 use state_machine::{MerchantId, UnixMs};
-use store::merchant::{Mode, NewMerchant, Northbound, ProviderRow, SignKinds, api_key_digest};
+use store::merchant::{Mode, NewMerchant, Northbound, ProviderRow, Rotation, SignKinds, api_key_digest};
 use store::{MerchantBook, MerchantError, MerchantRow, Settings};
 
-use super::protocol::{Change, Form, MerchantView};
+use super::protocol::{Change, Form, MerchantView, NewKeys};
 
 /// The shortest bearer key taken: its prefix and 32 characters.
 const API_KEY_MIN: usize = 40;
@@ -70,7 +70,7 @@ fn read(form: &Form, providers: &[ProviderRow]) -> Result<NewMerchant, String> {
     let row = providers.iter().find(|row| row.mch_id == provider);
     let row = row.ok_or_else(|| format!("provider {provider} is not in the configuration"))?;
     if let Some(key) = &form.api_key
-        && !(key.starts_with(API_KEY_PREFIX) && key.len() >= API_KEY_MIN)
+        && !is_api_key(key)
     {
         return Err(format!("api_key is not {API_KEY_PREFIX} and at least 32 characters"));
     }
@@ -159,6 +159,53 @@ pub fn set_certificates(
     let settings = Settings { client_certificates: [read.next(), read.next()], ..before.settings };
     book.set_answering(id, before.mode, &settings).map_err(|err| err.to_string())?;
     Ok(MerchantView::of(&row(book)?))
+}
+
+/// Gives a merchant new keys; those before are taken for `keep_ms` more, or until they are finished.
+///
+/// # Errors
+///
+/// In words: no such merchant, a key of another shape, or a change that lasts already; nothing was written.
+pub fn rotate(
+    book: &mut MerchantBook,
+    id: MerchantId,
+    keys: &NewKeys,
+    keep_ms: Option<u64>,
+    now: UnixMs,
+) -> Result<MerchantView, String> {
+    let NewKeys { signing_key, api_key } = keys;
+    if api_key.as_deref().is_some_and(|key| !is_api_key(key)) {
+        return Err(format!("api_key is not {API_KEY_PREFIX} and at least 32 characters"));
+    }
+    let until = keep_ms.map(|ms| UnixMs(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX))));
+    let rotation = Rotation {
+        signing_key: signing_key.as_deref().map(SecretString::from),
+        api_key_digest: api_key.as_deref().map(api_key_digest),
+        until,
+    };
+    book.rotate(id, &rotation, now).map_err(|err| err.to_string())?;
+    view(book, id)
+}
+
+/// Takes the present keys of a merchant only.
+///
+/// # Errors
+///
+/// In words: no such merchant, or a store that fails; nothing was written.
+pub fn finish_rotation(book: &mut MerchantBook, id: MerchantId) -> Result<MerchantView, String> {
+    book.finish_rotation(id).map_err(|err| err.to_string())?;
+    view(book, id)
+}
+
+fn view(book: &mut MerchantBook, id: MerchantId) -> Result<MerchantView, String> {
+    let all = book.merchants().map_err(|err| err.to_string())?;
+    let found = all.rows.iter().find(|row| row.id == id);
+    found.map(MerchantView::of).ok_or_else(|| "no such merchant in the store".to_owned())
+}
+
+/// Whether a bearer key has the shape of those that are made here.
+fn is_api_key(key: &str) -> bool {
+    key.starts_with(API_KEY_PREFIX) && key.len() >= API_KEY_MIN
 }
 
 fn mode(word: &str) -> Result<Mode, String> {

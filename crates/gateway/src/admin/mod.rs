@@ -15,9 +15,10 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 pub use commands::{Admin, Commands};
-pub use merchants::{add, list, new_api_key, set, set_certificates};
+pub use merchants::{add, finish_rotation, list, new_api_key, rotate, set, set_certificates};
 pub use protocol::{
-    Change, Command, Failure, Form, MerchantRef, MerchantView, PaymentView, Response, TlsView,
+    Change, Command, Failure, Form, MerchantRef, MerchantView, NewKeys, PaymentView, PreviousKeyView,
+    Response, TlsView,
 };
 pub use socket::{CallError, LINE_MAX, SocketError, bind, call, serve};
 

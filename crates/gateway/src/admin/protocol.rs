@@ -3,8 +3,9 @@
 use protocol::{AppId, Fen, MchId, OutTradeNo};
 use serde::{Deserialize, Serialize};
 use state_machine::record::TillReversal;
-use state_machine::{MerchantId, Record};
+use state_machine::{MerchantId, Record, UnixMs};
 use store::MerchantRow;
+use store::merchant::Rotated;
 
 use crate::engine::Listing;
 use crate::northbound::rfc3339;
@@ -69,6 +70,21 @@ pub enum Command {
     MerchantList,
     /// Whether a merchant can take payments: answered with a [`MerchantView`], or with what is wrong.
     MerchantCheck {
+        /// Which.
+        of: MerchantRef,
+    },
+    /// Gives a merchant new keys; those before are taken too for a time (CF-05). Answered with a [`MerchantView`].
+    MerchantRotate {
+        /// Which.
+        of: MerchantRef,
+        /// Its keys from now on.
+        keys: NewKeys,
+        /// For how long the keys before are taken, in milliseconds; absent: until they are finished.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep_ms: Option<u64>,
+    },
+    /// Takes the present keys of a merchant only. Answered with a [`MerchantView`].
+    MerchantRotateFinish {
         /// Which.
         of: MerchantRef,
     },
@@ -249,8 +265,52 @@ pub struct MerchantView {
     pub status: String,
     /// Whether it has a bearer key.
     pub has_api_key: bool,
+    /// The keys before the present ones that are still kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous_keys: Vec<PreviousKeyView>,
     /// When it was added.
     pub created_at: String,
+}
+
+/// New keys for a merchant; absent: as before.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeys {
+    /// What its tills sign with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<String>,
+    /// Its bearer key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+}
+
+impl std::fmt::Debug for NewKeys {
+    /// Shows no key: commands are logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewKeys")
+            .field("signing_key", &self.signing_key.is_some())
+            .field("api_key", &self.api_key.is_some())
+            .finish()
+    }
+}
+
+/// A key that is still taken after another one came; not the key itself.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PreviousKeyView {
+    /// `signing_key` or `api_key`.
+    pub kind: String,
+    /// Until when it is taken; `None`: until it is finished.
+    pub until: Option<String>,
+}
+
+fn previous_keys(row: &MerchantRow) -> Vec<PreviousKeyView> {
+    let view = |kind: Rotated, until: Option<UnixMs>| PreviousKeyView {
+        kind: kind.as_str().to_owned(),
+        until: until.and_then(rfc3339),
+    };
+    let signing = row.previous_signing_key.as_ref().map(|one| view(Rotated::SigningKey, one.until));
+    let api = row.previous_api_key_digest.as_ref().map(|one| view(Rotated::ApiKey, one.until));
+    signing.into_iter().chain(api).collect()
 }
 
 impl MerchantView {
@@ -278,6 +338,7 @@ impl MerchantView {
             sign_kinds: row.sign_kinds.as_str().to_owned(),
             status: row.status.as_str().to_owned(),
             has_api_key: row.api_key_digest.is_some(),
+            previous_keys: previous_keys(row),
             created_at: rfc3339(row.created_at).unwrap_or_default(),
         }
     }

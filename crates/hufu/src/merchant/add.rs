@@ -118,7 +118,7 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
 }
 
 /// 32 letters and digits, over 160 bits from the kernel.
-fn new_signing_key() -> Result<String, getrandom::Error> {
+pub(super) fn new_signing_key() -> Result<String, getrandom::Error> {
     const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random)?;

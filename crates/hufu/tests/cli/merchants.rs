@@ -250,3 +250,86 @@ fn a_check_tells_apart_what_is_wrong() {
     let ledger = http(&format!("{}/sim/ledger", wallet.text("wallet")), "GET", "").1;
     assert_eq!(ledger, "");
 }
+
+#[test]
+fn two_keys_are_taken_while_tills_change_over() {
+    let _covers = covers::covers(&["CF-05"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("UTF-8");
+    let args = ["sandbox", "--listen", "127.0.0.1:0", "--speed", "20", "--data", data, "--json"];
+    let sandbox = Running::start(&args);
+    let (gateway, config) = (sandbox.text("gateway"), sandbox.text("config"));
+    let merchant = sandbox.ready["merchants"][0].clone();
+    let text = |name: &str| merchant[name].as_str().expect("text").to_owned();
+    let (mch_id, old_key, old_bearer) = (text("mch_id"), text("key"), text("api_key"));
+    let rotate = |rest: &[&str]| {
+        run(&[&["merchant", "rotate", &mch_id, "--config", &config, "--json"], rest].concat())
+    };
+    // A query of an order that does not exist, signed by hand: whether the key is taken and the answer made with it.
+    let signed = |gateway: &str, key: &str| {
+        let key = signer::Key::new(key).expect("a key");
+        let pairs = [
+            ("appid", text("appid")),
+            ("mch_id", mch_id.clone()),
+            ("nonce_str", "n".to_owned()),
+            ("out_trade_no", "NOBODYS-1".to_owned()),
+        ];
+        let all = pairs.iter().map(|(name, value)| (*name, value.as_str()));
+        let sign = key.sign(signer::Kind::Md5, all.clone(), &mut signer::Scratch::new());
+        let body: String = all
+            .chain([("sign", sign.as_str())])
+            .map(|(name, value)| format!("<{name}>{value}</{name}>"))
+            .collect();
+        let (_, answer) = http(&format!("{gateway}/pay/orderquery"), "POST", &format!("<xml>{body}</xml>"));
+        let mut reader = protocol::xml::Reader::new();
+        let message = reader.read(answer.as_bytes()).expect("XML");
+        let claimed = message.get("sign").unwrap_or_default();
+        key.verify(
+            signer::Kind::Md5,
+            message.iter(),
+            claimed,
+            signer::Case::Exact,
+            &mut signer::Scratch::new(),
+        )
+    };
+    let bearer = |gateway: &str, key: &str| {
+        http(&format!("{gateway}/v1/payments/NOBODYS-1"), &format!("GET\nAuthorization: Bearer {key}"), "").0
+            == 404
+    };
+
+    let done = rotate(&[]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let new = &done.json()[0];
+    let (new_key, new_bearer) =
+        (new["signing_key"].as_str().expect("shown"), new["api_key"].as_str().expect("shown"));
+    let previous = json!([{"kind": "signing_key", "until": null}, {"kind": "api_key", "until": null}]);
+    assert_eq!(new["previous_keys"], previous);
+    for key in [old_key.as_str(), new_key] {
+        assert!(signed(&gateway, key), "each till is answered with its own key");
+    }
+    assert!(bearer(&gateway, &old_bearer) && bearer(&gateway, new_bearer));
+    assert!(!signed(&gateway, &"x".repeat(32)) && !bearer(&gateway, "hufu_sk_x"));
+    // A third key would shut out the tills that have the first.
+    let third = rotate(&["--signing-key"]);
+    assert_eq!((third.code, third.err.contains("being changed already")), (1, true), "{third:?}");
+
+    // They outlive the switch; finished without one, they are gone in the next.
+    assert_eq!(sandbox.stop().code(), Some(0));
+    let sandbox = Running::start(&args);
+    let gateway = sandbox.text("gateway");
+    assert!(signed(&gateway, &old_key) && signed(&gateway, new_key) && bearer(&gateway, &old_bearer));
+    let finished = rotate(&["--finish"]);
+    assert_eq!((finished.code, finished.json()[0].get("previous_keys")), (0, None), "{finished:?}");
+    assert!(!signed(&gateway, &old_key) && signed(&gateway, new_key));
+    assert!(!bearer(&gateway, &old_bearer) && bearer(&gateway, new_bearer));
+
+    // A key that has leaked ends at once; another one in a week.
+    let leaked = rotate(&["--signing-key", "--keep", "0s"]);
+    let fresh = leaked.json()[0]["signing_key"].as_str().expect("shown").to_owned();
+    assert!(!signed(&gateway, new_key) && signed(&gateway, &fresh), "{leaked:?}");
+    assert!(bearer(&gateway, new_bearer), "the other kind of key stays");
+    let timed = rotate(&["--api-key", "--keep", "7d"]);
+    assert!(timed.json()[0]["previous_keys"][0]["until"].is_string(), "{timed:?}");
+    assert!(bearer(&gateway, new_bearer), "taken for a week");
+    assert!(bearer(&gateway, timed.json()[0]["api_key"].as_str().expect("shown")));
+}

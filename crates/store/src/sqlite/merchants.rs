@@ -12,12 +12,13 @@ use super::gate::Gate;
 use super::lock::WriterLock;
 use super::mark::Mark;
 use super::read::unreadable;
+use super::rotation;
 use super::row::canonical_form;
 use super::tally;
 use crate::contract::StoreError;
 use crate::merchant::{
     DamagedMerchant, MerchantError, MerchantRow, Merchants, Mode, NewMerchant, Northbound, ProviderRow,
-    SignKinds, Status,
+    Rotated, Rotation, SignKinds, Status,
 };
 use crate::seal::{Nonces, Purpose, Sealer};
 use crate::settings::Settings;
@@ -27,6 +28,8 @@ const COLUMNS: &str = "merchants.id, merchants.mch_id, merchants.sub_mch_id, mer
      merchants.upstream_sub_mch_id, merchants.sub_appid, merchants.signing_key, merchants.api_key_digest, \
      merchants.mode, merchants.sign_kinds, merchants.status, merchants.created_at, merchants.settings";
 pub(super) const LEN: usize = 14;
+const SIGNING_KEY: usize = 7;
+const API_KEY_DIGEST: usize = 8;
 const MODE: usize = 9;
 const STATUS: usize = 11;
 const SETTINGS: usize = 13;
@@ -166,6 +169,108 @@ impl MerchantBook {
         self.change(merchant, &[(MODE, "mode", mode.as_str()), (SETTINGS, "settings", &text)])
     }
 
+    /// Gives a merchant new keys; those before are taken too until `rotation.until`, or until they are finished (CF-05).
+    ///
+    /// # Errors
+    ///
+    /// [`MerchantError::Changing`] while an earlier change of such a key lasts, [`MerchantError::SigningKey`],
+    /// [`MerchantError::Unknown`], or [`MerchantError::Store`] also if the row is damaged; nothing was written.
+    pub fn rotate(
+        &mut self,
+        merchant: MerchantId,
+        rotation: &Rotation,
+        now: UnixMs,
+    ) -> Result<(), MerchantError> {
+        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
+        let _turn = self.gate.enter_urgently();
+        let transaction =
+            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
+        {
+            let mut statement = transaction
+                .prepare_cached(&format!("SELECT {COLUMNS}, checksum FROM merchants WHERE id = ?1"))
+                .map_err(sqlite)?;
+            let mut rows = statement.query([merchant.0]).map_err(sqlite)?;
+            let Some(row) = rows.next().map_err(sqlite)? else {
+                return Err(MerchantError::Unknown(merchant));
+            };
+            let mut values = checked(row, &self.sealer).map_err(sqlite)?.map_err(|why| {
+                StoreError::Unreadable(DamagedMerchant { id: merchant.0.into(), why }.to_string())
+            })?;
+            let mch_id: String = row.get(1).map_err(sqlite)?;
+            let sealed = match &rotation.signing_key {
+                Some(key) => {
+                    Some(seal_text(&self.sealer, &mut self.nonces, &owner(merchant, &mch_id), key, 1)?)
+                }
+                None => None,
+            };
+            let digest = rotation.api_key_digest.as_ref().map(<[u8; 32]>::as_slice);
+            for (kind, place, new) in [
+                (Rotated::SigningKey, SIGNING_KEY, sealed.as_deref()),
+                (Rotated::ApiKey, API_KEY_DIGEST, digest),
+            ] {
+                let (Some(new), Some(stored)) = (new, values.get_mut(place)) else { continue };
+                if rotation::is_changing(&transaction, merchant, kind, now).map_err(sqlite)? {
+                    return Err(MerchantError::Changing(merchant, kind));
+                }
+                let stays = rotation.until.is_none_or(|until| until > now);
+                if let (ValueRef::Blob(before), true) = (*stored, stays) {
+                    rotation::keep(&transaction, &self.sealer, merchant, kind, before, rotation.until)
+                        .map_err(sqlite)?;
+                } else {
+                    rotation::forget(&transaction, merchant, kind).map_err(sqlite)?;
+                }
+                *stored = ValueRef::Blob(new);
+            }
+            let checksum = checksum(&self.sealer, &values);
+            let (signing_key, api_key) = (values.get(SIGNING_KEY), values.get(API_KEY_DIGEST));
+            transaction
+                .execute(
+                    "UPDATE merchants SET signing_key = ?1, api_key_digest = ?2, checksum = ?3 WHERE id = ?4",
+                    params![
+                        signing_key.copied().map(ToSqlOutput::Borrowed),
+                        api_key.copied().map(ToSqlOutput::Borrowed),
+                        checksum,
+                        merchant.0
+                    ],
+                )
+                .map_err(sqlite)?;
+        }
+        let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)?;
+        self.mark.put(&tally);
+        Ok(())
+    }
+
+    /// Takes no key of a merchant any more but the present ones; the kinds of those that were still kept.
+    ///
+    /// # Errors
+    ///
+    /// [`MerchantError::Unknown`] or [`MerchantError::Store`]; nothing was written.
+    pub fn finish_rotation(&mut self, merchant: MerchantId) -> Result<Vec<Rotated>, MerchantError> {
+        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
+        let _turn = self.gate.enter_urgently();
+        let transaction =
+            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
+        let known: bool = transaction
+            .query_row("SELECT EXISTS (SELECT 1 FROM merchants WHERE id = ?1)", [merchant.0], |row| {
+                row.get(0)
+            })
+            .map_err(sqlite)?;
+        if !known {
+            return Err(MerchantError::Unknown(merchant));
+        }
+        let mut finished = Vec::new();
+        for kind in Rotated::ALL {
+            if rotation::forget(&transaction, merchant, kind).map_err(sqlite)? {
+                finished.push(kind);
+            }
+        }
+        let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)?;
+        self.mark.put(&tally);
+        Ok(finished)
+    }
+
     /// Puts other words into columns of one row, each with its place among what the checksum covers.
     fn change(&mut self, merchant: MerchantId, changes: &[(usize, &str, &str)]) -> Result<(), MerchantError> {
         let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
@@ -245,6 +350,7 @@ pub(super) fn all(conn: &Connection, sealer: &Sealer) -> Result<Merchants, Store
                 Err(damaged) => merchants.damaged.push(damaged),
             }
         }
+        rotation::attach(conn, sealer, &mut merchants.rows)?;
         Ok(merchants)
     };
     read().map_err(|error: rusqlite::Error| unreadable(&error))
@@ -258,7 +364,11 @@ pub(super) fn one(
 ) -> Result<Option<MerchantRow>, StoreError> {
     let read = || {
         let mut statement = conn.prepare_cached(&select("WHERE merchants.id = ?1"))?;
-        statement.query_row([id.0], |row| take(row, sealer)).optional()
+        let mut found = statement.query_row([id.0], |row| take(row, sealer)).optional()?;
+        if let Some(Ok(row)) = &mut found {
+            rotation::attach(conn, sealer, std::slice::from_mut(row))?;
+        }
+        Ok(found)
     };
     let found = read().map_err(|error: rusqlite::Error| unreadable(&error))?;
     found.transpose().map_err(|damaged| StoreError::Unreadable(damaged.to_string()))
@@ -375,6 +485,8 @@ fn take(row: &Row<'_>, sealer: &Sealer) -> rusqlite::Result<Result<MerchantRow, 
             sub_appid: sub_appid.map_or(Some(None), |appid| appid.parse().ok().map(Some))?,
             signing_key: SecretString::from(std::str::from_utf8(&signing_key).ok()?),
             api_key_digest,
+            previous_signing_key: None,
+            previous_api_key_digest: None,
             mode: Mode::from_word(&mode)?,
             settings: Settings::read(&settings)?,
             sign_kinds: SignKinds::from_word(&sign_kinds)?,
@@ -386,7 +498,7 @@ fn take(row: &Row<'_>, sealer: &Sealer) -> rusqlite::Result<Result<MerchantRow, 
 }
 
 /// What a merchant's sealed key is bound to: its number and its `mch_id`.
-fn owner(id: MerchantId, mch_id: &str) -> Vec<u8> {
+pub(super) fn owner(id: MerchantId, mch_id: &str) -> Vec<u8> {
     let mut owner = id.0.to_be_bytes().to_vec();
     owner.extend_from_slice(mch_id.as_bytes());
     owner
@@ -399,14 +511,23 @@ fn seal_key(
     merchant: &NewMerchant,
     place: usize,
 ) -> Result<Vec<u8>, MerchantError> {
-    let key = merchant.signing_key.expose_secret();
+    seal_text(sealer, nonces, &owner(id, merchant.northbound.mch_id.as_str()), &merchant.signing_key, place)
+}
+
+fn seal_text(
+    sealer: &Sealer,
+    nonces: &mut Nonces,
+    owner: &[u8],
+    key: &SecretString,
+    place: usize,
+) -> Result<Vec<u8>, MerchantError> {
+    let key = key.expose_secret();
     if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(MerchantError::SigningKey { place });
     }
     let mut sealed = Vec::new();
-    let owner = owner(id, merchant.northbound.mch_id.as_str());
     sealer
-        .seal(nonces, Purpose::SigningKey, &owner, key.as_bytes(), &mut sealed)
+        .seal(nonces, Purpose::SigningKey, owner, key.as_bytes(), &mut sealed)
         .map_err(|error| StoreError::Unreadable(error.to_string()))?;
     Ok(sealed)
 }

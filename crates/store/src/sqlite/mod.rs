@@ -19,6 +19,7 @@ mod merchants;
 mod opening;
 mod read;
 mod reader;
+mod rotation;
 mod row;
 mod schema;
 mod tally;

@@ -12,6 +12,7 @@ use super::Options;
 use super::error::OpenError;
 use super::events;
 use super::layer::Layer;
+use super::rotation;
 use super::tally::{self, Tally};
 use crate::contract::Fence;
 use crate::seal::Sealer;
@@ -177,6 +178,7 @@ pub(super) fn create(
         let transaction = conn.transaction()?;
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(events::TABLE)?;
+        transaction.execute_batch(rotation::TABLE)?;
         transaction.execute_batch(&readable_view())?;
         transaction.execute(
             "INSERT INTO store (id, schema, fence, store_id, key_check, tally) VALUES (1, ?1, 0, ?2, ?3, ?4)",

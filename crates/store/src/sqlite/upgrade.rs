@@ -11,6 +11,7 @@ use rusqlite::{Connection, Row, TransactionBehavior, params};
 use super::error::OpenError;
 use super::events;
 use super::merchants::{LEN, checksum};
+use super::rotation;
 use super::schema::{SCHEMA, broken};
 use super::tally::Tally;
 use crate::seal::{CHECKSUM_LEN, Sealer};
@@ -22,8 +23,8 @@ pub(super) const OLDEST: u32 = 2;
 const COVERED: &str = "id, mch_id, sub_mch_id, appid, provider, upstream_sub_mch_id, sub_appid, signing_key, \
      api_key_digest, mode, sign_kinds, status, created_at, checksum";
 
-/// Brings schema 2 to schema 3: merchants have settings, none of which is set, and payments have
-/// events from now on. Returns the tally of the commit.
+/// Brings schema 2 to schema 3: merchants have settings, none of which is set, and may have previous keys, and
+/// payments have events from now on. Returns the tally of the commit.
 pub(super) fn upgrade(
     conn: &mut Connection,
     path: &Path,
@@ -34,6 +35,7 @@ pub(super) fn upgrade(
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("ALTER TABLE merchants ADD COLUMN settings TEXT NOT NULL DEFAULT ''", [])?;
         transaction.execute_batch(events::TABLE)?;
+        transaction.execute_batch(rotation::TABLE)?;
         let mut sound: Vec<(i64, [u8; CHECKSUM_LEN])> = Vec::new();
         {
             let mut statement = transaction.prepare(&format!("SELECT {COVERED} FROM merchants"))?;
