@@ -284,15 +284,24 @@ async fn reverse(
     headers: &HeaderMap,
 ) -> Result<Reply, Refused> {
     let hold = request::wait_s(headers).map_or(gateway.config.hold, Duration::from_secs);
-    let told = gateway.engine.reverse(key, binding.provider);
-    match wait(told, hold).await {
-        Waited::Told(Told::Answer { record, said }) => match till::reverse(&record, said) {
+    let mut told = gateway.engine.reverse(key, binding.provider);
+    let answered = match tokio::time::timeout(hold, &mut told).await {
+        Ok(answered) => answered.ok(),
+        // Patience may end before anything is durable, or before the shard has looked at it at all: whoever waits for
+        // no outcome is told the first thing that is so.
+        Err(_) => match wait(gateway.engine.watch(key, Wait::Nothing), gateway.config.hold).await {
+            Waited::Told(told_now) => Some(told.try_recv().unwrap_or(told_now)),
+            Waited::Open => None,
+        },
+    };
+    match answered {
+        Some(Told::Answer { record, said }) => match till::reverse(&record, said) {
             ReverseAnswer::Done => Ok(payment_with(&record, StatusCode::OK, headers)),
             ReverseAnswer::CallAgain => Ok(payment_with(&record, StatusCode::ACCEPTED, headers)),
             ReverseAnswer::TooOld => Err(Problem::too_old().into()),
         },
-        Waited::Told(Told::Refused(why)) => Err(Problem::not_accepted(why, true).into()),
-        Waited::Open => match gateway.engine.find(&key).wait().await {
+        Some(Told::Refused(why)) => Err(Problem::not_accepted(why, true).into()),
+        None => match gateway.engine.find(&key).wait().await {
             Ok(Some(record)) => Ok(payment_with(&record, StatusCode::ACCEPTED, headers)),
             Ok(None) | Err(_) => Err(Problem::store_down().into()),
         },

@@ -39,6 +39,9 @@ const RETRY: &str = "retry: 1000\n\n";
 /// The header in which a client says what it heard last.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
+/// Digits of an event's number: more than there will ever be.
+const DIGITS_MAX: usize = 18;
+
 /// The places of streams: in all, and for each merchant.
 #[derive(Debug)]
 pub(in crate::northbound) struct Places {
@@ -148,7 +151,7 @@ pub(super) async fn of_payment(
 fn heard(headers: &HeaderMap, query: Option<&str>) -> Result<Option<u64>, Problem> {
     let mut query = Query::read(query, &["after"])?;
     let number = |name, text: &str| {
-        let digits = !text.is_empty() && text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = text.len() <= DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = digits.then(|| text.parse::<u64>().ok()).flatten();
         number.ok_or_else(|| Problem::field(name, "is no number of an event".to_owned()))
     };

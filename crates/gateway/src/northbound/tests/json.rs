@@ -228,6 +228,27 @@ async fn reversals() {
     assert!(harness.engine.calls().is_empty());
 }
 
+#[tokio::test]
+async fn a_reversal_that_waits_for_nothing_is_told_the_first_thing_that_is_durable() {
+    let harness = Harness::start().await;
+    harness.undo(Undo::Silent);
+    let path = format!("/v1/payments/{NUMBER}/reversal");
+    let nothing = json!({});
+    let asking = call(&harness, "POST", &path, "Prefer: wait=0\r\n", &nothing);
+    let telling = async {
+        // The reversal, and the question for what is durable: nothing is yet.
+        harness.engine.asked(2).await;
+        assert!(
+            matches!(harness.engine.calls()[1], Call::Watch(asked, Wait::Nothing) if asked == key(1, NUMBER))
+        );
+        harness.engine.tell(&Arc::new(record(NUMBER, State::Reversing)), Said::Watched);
+    };
+    let (answer, ()) = tokio::join!(asking, telling);
+    let (status, body) = read(&answer);
+    assert_eq!((status, body["state"].as_str()), (202, Some("reversing")));
+    assert!(answer.head.contains("preference-applied: wait=0"), "{answer:?}");
+}
+
 /// A request that must come to nothing.
 async fn refuses(what: &str, method: &str, path: &str, headers: &str, body: &str, status: u16, says: &str) {
     let harness = Harness::start().await;
