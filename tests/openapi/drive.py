@@ -44,7 +44,8 @@ def main():
             "--rate-limit", "150/s", "--seed", SEED, "--max-examples", EXAMPLES,
             "--workers", "1", "--request-timeout", "20", "--continue-on-failure", "--no-color",
         ]  # fmt: skip
-        found = subprocess.run(list(map(str, arguments)), cwd=folder, check=False).returncode
+        environment = {**os.environ, "PYTHONPATH": str(HERE.resolve()), "SCHEMATHESIS_HOOKS": "hooks"}
+        found = subprocess.run(list(map(str, arguments)), cwd=folder, env=environment, check=False).returncode
         print("schemathesis: no violation" if found == 0 else f"schemathesis: exit {found}")
         return found
     finally:
