@@ -1,6 +1,7 @@
 //! Whole-product tests: real sockets, TLS, a real store.
 
 mod customers;
+mod events;
 mod hostile;
 mod restart;
 mod reversal;

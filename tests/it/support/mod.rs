@@ -167,6 +167,13 @@ impl World {
         Switch::start(self.config()).await.unwrap_or_else(|error| panic!("the switch starts: {error}"))
     }
 
+    /// The same with so many shards.
+    pub(crate) async fn switch_of_shards(&self, shards: u32) -> Switch {
+        let mut config = self.config();
+        config.limits.shards = shards;
+        Switch::start(config).await.unwrap_or_else(|error| panic!("the switch starts: {error}"))
+    }
+
     /// A till of merchant `n` (0 or 1).
     pub(crate) fn till(&self, switch: &Switch, n: u8) -> Till {
         Till::new(
