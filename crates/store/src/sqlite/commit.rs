@@ -44,9 +44,13 @@ static UPDATE_LIGHT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What an update replaces, for the sums and the events.
-const BEFORE: &str = "SELECT checksum, open, seq, state, till_reversal FROM payments \
-     WHERE merchant = ?1 AND out_trade_no = ?2";
+/// What an update replaces, for the sums and the events: the sums lose it, so it must be what they were made of.
+static BEFORE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {}, checksum, seq FROM payments WHERE merchant = ?1 AND out_trade_no = ?2",
+        COLUMNS.join(", ")
+    )
+});
 
 fn parameter(column: &str) -> usize {
     #[expect(
@@ -150,11 +154,12 @@ impl Write<'_> {
             return Err(Stop::Fenced(newest));
         }
         let mut tally = tally.map_err(Stop::Unsound)?;
-        let mut before = self.conn.prepare_cached(BEFORE)?;
+        let mut before = self.conn.prepare_cached(&BEFORE)?;
         let mut insert = self.conn.prepare_cached(&INSERT)?;
         let mut update = self.conn.prepare_cached(&UPDATE)?;
         let mut update_light = self.conn.prepare_cached(&UPDATE_LIGHT)?;
         let mut events = events::Writer::new(self.conn, self.sealer)?;
+        let mut canonical = Vec::with_capacity(512);
         let mut outcomes = Vec::with_capacity(records.len());
         // Few or none: a conflict means that somebody else was here first.
         let mut refused: Vec<OrderKey> = Vec::new();
@@ -163,9 +168,14 @@ impl Write<'_> {
             let applied = !refused.contains(&record.key) && {
                 let row = row::encode(record, self.fence, self.sealer, self.scratch)?;
                 let legal_from = legal_from(record.state);
-                let there = if record.version > 1 { find_before(&mut before, &row)? } else { None };
+                let there = match record.version {
+                    0 | 1 => Before::Nothing,
+                    _ => find_before(&mut before, &row, self.sealer, &mut canonical)?,
+                };
                 let applied = match record.version {
                     0 => false,
+                    // Written over it, a damaged row would leave sums that no row explains.
+                    _ if matches!(there, Before::Damaged) => false,
                     1 => write(&mut insert, &row, None)?,
                     _ if record.is_open() && record.paid.is_none() => {
                         write(&mut update_light, &row, Some(legal_from))?
@@ -174,6 +184,7 @@ impl Write<'_> {
                     _ => write(&mut update, &row, Some(legal_from))?,
                 };
                 if applied {
+                    let there = if let Before::Sound(there) = there { Some(there) } else { None };
                     let after = (Share::from_le_bytes(row.checksum), record.is_open());
                     tally.change(there.as_ref().map(|there| (there.share, there.open)), after);
                     if there.as_ref().is_none_or(|there| there.shows != Some(Step::of(record).shows())) {
@@ -208,28 +219,49 @@ impl Write<'_> {
     }
 }
 
+/// What stands where an update is to be written.
+enum Before {
+    Nothing,
+    Sound(Replaced),
+    Damaged,
+}
+
 /// What an update replaces.
-struct Before {
-    /// What it adds to the sums; nothing where its checksum is none.
+struct Replaced {
+    /// What it adds to the sums.
     share: Share,
     open: bool,
     seq: i64,
-    /// What its merchant saw, if that can be read.
+    /// What its merchant saw.
     shows: Option<JsonState>,
 }
 
-fn find_before(statement: &mut CachedStatement<'_>, row: &row::Row<'_>) -> rusqlite::Result<Option<Before>> {
+fn find_before(
+    statement: &mut CachedStatement<'_>,
+    row: &row::Row<'_>,
+    sealer: &Sealer,
+    canonical: &mut Vec<u8>,
+) -> rusqlite::Result<Before> {
     for (at, value) in (1..).zip(row.values.iter().take(2)) {
         statement.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
     }
     let mut rows = statement.raw_query();
-    let Some(found) = rows.next()? else { return Ok(None) };
-    let state = found.get(3).ok().and_then(State::from_code);
-    let till_reversal = found.get(4).ok().and_then(TillReversal::from_code);
-    Ok(Some(Before {
-        share: found.get_ref(0)?.as_blob().ok().and_then(tally::share).unwrap_or_default(),
-        open: found.get_ref(1)? == ValueRef::Integer(1),
-        seq: found.get(2)?,
+    let Some(found) = rows.next()? else { return Ok(Before::Nothing) };
+    let mut values = [ValueRef::Null; row::LEN];
+    for (at, value) in values.iter_mut().enumerate() {
+        *value = found.get_ref(at)?;
+    }
+    let checksum = found.get_ref(row::LEN)?;
+    if row::check(&values, checksum, sealer, canonical).is_err() {
+        return Ok(Before::Damaged);
+    }
+    let column = |name| parameter(name).saturating_sub(1);
+    let state = found.get(column("state")).ok().and_then(State::from_code);
+    let till_reversal = found.get(column("till_reversal")).ok().and_then(TillReversal::from_code);
+    Ok(Before::Sound(Replaced {
+        share: checksum.as_blob().ok().and_then(tally::share).unwrap_or_default(),
+        open: found.get_ref(column("open"))? == ValueRef::Integer(1),
+        seq: found.get(row::LEN.saturating_add(1))?,
         shows: state.zip(till_reversal).map(|(state, till_reversal)| json_state(state, till_reversal)),
     }))
 }

@@ -162,15 +162,25 @@ pub(super) fn decode(
     checksum: ValueRef<'_>,
     sealer: &Sealer,
 ) -> Result<Record, &'static str> {
-    let mut canonical = Vec::with_capacity(512);
-    canonical_form(values, &mut canonical);
-    let ValueRef::Blob(checksum) = checksum else { return Err("it has no checksum") };
-    if !sealer.checks(&canonical, checksum) && !planted!(ChecksumNotChecked) {
-        return Err("its checksum does not match");
-    }
+    check(values, checksum, sealer, &mut Vec::with_capacity(512))?;
     // From here on the row is what some version of this program wrote; what it cannot read is a newer format.
     let mut row = Reader { values: values.iter() };
     read(&mut row, sealer).ok_or("it holds a value that this version of the program does not know")
+}
+
+/// Says what is wrong with the checksum of a row; `canonical` is room to write in.
+pub(super) fn check(
+    values: &[ValueRef<'_>; LEN],
+    checksum: ValueRef<'_>,
+    sealer: &Sealer,
+    canonical: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    canonical_form(values, canonical);
+    let ValueRef::Blob(checksum) = checksum else { return Err("it has no checksum") };
+    if !sealer.checks(canonical, checksum) && !planted!(ChecksumNotChecked) {
+        return Err("its checksum does not match");
+    }
+    Ok(())
 }
 
 fn read(row: &mut Reader<'_>, sealer: &Sealer) -> Option<Record> {

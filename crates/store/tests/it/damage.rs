@@ -1,7 +1,10 @@
 //! Damage: cut and flipped files, older files, rows changed by hand. Recovered, set aside, or refused, never silent.
 
+use std::sync::Arc;
+
 use state_machine::Record;
 use state_machine::record::State;
+use state_machine::shard::Outcome;
 use store::{OpenError, Options, SqliteReader, SqliteStore, Store, StoreError};
 
 use crate::support::{Place, accepted, all, apply, key, moved, recovered, seal_key, with_suffix};
@@ -268,4 +271,30 @@ fn a_row_billions_of_places_away_is_refused_at_once() {
     // Walking there would take years.
     let error = store.open_orders(&mut |_| ()).expect_err("a row is not where it was committed");
     assert!(matches!(error, StoreError::Contradicts(_)), "{error}");
+}
+
+#[test]
+fn nothing_is_written_over_a_damaged_row_and_the_others_stay() {
+    let _covers = covers::covers(&["DB-11"]);
+    let place = Place::new();
+    let mut store = place.open();
+    let orders: Vec<Record> = (0..4).map(|at| accepted(1, &format!("order-{at}"))).collect();
+    apply(&mut store, &orders);
+    drop(store);
+    let mut store = place.open();
+    place
+        .sql()
+        .execute_batch("UPDATE payments SET checksum = zeroblob(16) WHERE out_trade_no = 'order-2'")
+        .expect("changed behind its back");
+
+    let updates: Vec<Arc<Record>> =
+        orders.iter().map(|order| Arc::new(moved(order, State::Pending))).collect();
+    let outcomes = store.commit(&updates).expect("taken");
+    assert!(matches!(outcomes[2], Outcome::Conflict(_)), "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied)).count(), 3);
+    drop(store);
+
+    let (open_orders, damaged) = recovered(&mut place.open());
+    assert_eq!(open_orders.len(), 3);
+    assert_eq!(damaged.iter().map(|row| row.key).collect::<Vec<_>>(), [Some(key(1, "order-2"))]);
 }
