@@ -247,14 +247,17 @@ pub fn json(record: &Record) -> (JsonState, Option<Fail<'_>>) {
 pub const fn not_accepted(why: NotAccepted) -> Fail<'static> {
     match why {
         NotAccepted::Full | NotAccepted::Throttled | NotAccepted::StoreBusy => {
-            Fail::new("FREQUENCY_LIMITED", "系统繁忙，未受理，未扣款，请稍后重试")
+            Fail::new("FREQUENCY_LIMITED", "系统繁忙，未受理，未扣款，请稍后重试；重复提交的订单请先查询")
         }
         // Other requests with the number were taken: never "not charged".
         NotAccepted::Crowded => Fail::new("USERPAYING", TEXT_UNCLEAR),
-        NotAccepted::Stopping => Fail::new("FREQUENCY_LIMITED", "系统维护中，未受理，未扣款，请稍后重试"),
-        NotAccepted::Suspended => {
-            Fail::new("FREQUENCY_LIMITED", "通道暂停收款，未受理，未扣款，请联系服务商")
+        NotAccepted::Stopping => {
+            Fail::new("FREQUENCY_LIMITED", "系统维护中，未受理，未扣款，请稍后重试；重复提交的订单请先查询")
         }
+        NotAccepted::Suspended => Fail::new(
+            "FREQUENCY_LIMITED",
+            "通道暂停收款，未受理，未扣款，请联系服务商；重复提交的订单请先查询",
+        ),
         // Not FREQUENCY_LIMITED: the same request never succeeds.
         NotAccepted::Expired => Fail::new("PARAM_ERROR", "已超过time_expire，未受理，未扣款，请重新下单"),
     }

@@ -117,7 +117,11 @@ async fn each_outcome_has_its_answer() {
         (Script::Refused("NOAUTH", "商户无权限"), "NOAUTH", "服务商配置错误"),
         (Script::Silent, "USERPAYING", till::TEXT_UNCLEAR),
         (Script::Gone, "USERPAYING", till::TEXT_UNCLEAR),
-        (Script::NotAccepted(NotAccepted::Full), "FREQUENCY_LIMITED", "系统繁忙，未受理，未扣款，请稍后重试"),
+        (
+            Script::NotAccepted(NotAccepted::Full),
+            "FREQUENCY_LIMITED",
+            "系统繁忙，未受理，未扣款，请稍后重试；重复提交的订单请先查询",
+        ),
         (Script::NotAccepted(NotAccepted::Crowded), "USERPAYING", till::TEXT_UNCLEAR),
         (
             Script::NotAccepted(NotAccepted::Expired),
@@ -127,7 +131,7 @@ async fn each_outcome_has_its_answer() {
         (
             Script::NotAccepted(NotAccepted::Stopping),
             "FREQUENCY_LIMITED",
-            "系统维护中，未受理，未扣款，请稍后重试",
+            "系统维护中，未受理，未扣款，请稍后重试；重复提交的订单请先查询",
         ),
     ] {
         for kind in [Kind::Md5, Kind::HmacSha256] {
