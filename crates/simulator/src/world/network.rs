@@ -8,7 +8,7 @@ use state_machine::shard::Call as Ask;
 use super::bytes::Client;
 use super::calls::{CallRef, What};
 use super::kind::Kind;
-use super::tills::{Till, key_of};
+use super::tills::{Till, key_of, merchant_of};
 use super::{Event, World};
 use crate::face::BytesReply;
 use crate::ledger::{Key, State};
@@ -241,7 +241,7 @@ impl World {
 
     /// Whether nothing on the way to the wallet of this payment repeats requests (G4).
     pub(super) fn delivered_once(&self, n: u32) -> bool {
-        !(self.drawn.has_replaying_proxy && super::tills::provider_of(key_of(n).merchant).0 == 1)
+        !(self.drawn.has_replaying_proxy && super::tills::provider_of(merchant_of(n)).0 == 1)
     }
 
     /// An order that ended by absence must not see its pay request arrive as early as this (INV-11).
@@ -315,7 +315,7 @@ impl World {
     }
 
     pub(super) fn refused_reversal(&mut self, n: u32) -> Reply {
-        let merchant = usize::try_from(key_of(n).merchant.0).unwrap_or(usize::MAX);
+        let merchant = usize::try_from(merchant_of(n).0).unwrap_or(usize::MAX);
         let caller = self.callers.get(merchant).cloned().unwrap_or_default();
         let mut answer = Answer { fields: Vec::new(), seal: Seal::Signed, of_another_order: false };
         for (name, value) in [

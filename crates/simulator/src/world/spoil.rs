@@ -5,7 +5,7 @@ use super::World;
 use super::calls::What;
 use super::kind::Kind;
 use super::network::{Received, ledger_key, write};
-use super::tills::{key_of, provider_of};
+use super::tills::{key_of, merchant_of, provider_of};
 use crate::customer::Refusal;
 use crate::face::{BytesReply, Envelope};
 use crate::ledger::State;
@@ -35,7 +35,7 @@ impl World {
         now_ms: i64,
     ) -> (i64, Received) {
         self.events += 1;
-        let provider = usize::try_from(provider_of(key_of(n).merchant).0).unwrap_or(0);
+        let provider = usize::try_from(provider_of(merchant_of(n)).0).unwrap_or(0);
         let opened = self.calls.client.as_mut().map(|client| {
             let body = client.write(provider, request);
             let certified = matches!(what, What::Other(Ask::Reverse | Ask::Refund));

@@ -87,9 +87,12 @@ pub(super) fn key_of(n: u32) -> OrderKey {
         rest /= 10;
     }
     let number = std::str::from_utf8(&text).unwrap_or_default().parse();
-    // Both merchants of a pair have the parity of `n`, so that the key leads back to it.
-    let merchant = MerchantId(2 * (n / 2 % (MERCHANTS / 2)) + n % 2);
-    OrderKey { merchant, number: number.expect("a letter and nine digits are a number") }
+    OrderKey { merchant: merchant_of(n), number: number.expect("a letter and nine digits are a number") }
+}
+
+/// The merchant of the `n`-th payment: both of a pair have the parity of `n`, so that the key leads back to it.
+pub(super) const fn merchant_of(n: u32) -> MerchantId {
+    MerchantId(2 * (n / 2 % (MERCHANTS / 2)) + n % 2)
 }
 
 /// The payment of a key.
