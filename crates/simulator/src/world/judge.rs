@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::fact::Row;
 use state_machine::Record;
 use state_machine::planner::Quota;
-use state_machine::record::{Cause, State, TillReversal};
+use state_machine::record::{Cause, Held, State, TillReversal};
 
 use super::probes::{Probes, state_name};
 use super::told::Told;
@@ -279,8 +279,12 @@ impl Judge {
                 let since = (page.pays > 0).then(|| now - page.paid_left_at);
                 page.reversed = true;
                 let (paid, asked) = (page.paid, page.asked);
+                // It was under way when it was proven that no byte of the pay request had left: it meets nothing.
+                let moot = page.pays == 0 && record.proof == Some(Row::A1);
                 let ordered = record.state == State::Paid && record.till_reversal == TillReversal::Asked;
-                if record.state != State::Reversing && !ordered {
+                if moot {
+                    self.probes.other("reverse_of_what_never_left");
+                } else if record.state != State::Reversing && !ordered {
                     let what = format!("reverse while {} is durable", state_name(record.state));
                     self.break_rule("INV-07", Some(n), what);
                 }
@@ -494,4 +498,12 @@ fn contradicts(entry: Option<&Entry>) -> bool {
         let number_taken = matches!(entry.acted / 100, 23..=25);
         other_amount || number_taken || entry.state == ledger::State::Refund
     })
+}
+
+/// Whether the payment under a number that the wallet called taken looks older than the order: the machine's clock
+/// was minutes ahead, and nothing else tells the two apart (A12, A13).
+fn looks_older(record: &Record, entry: Option<&Entry>) -> bool {
+    let paid_at_ms = entry.and_then(|entry| entry.paid_at_ms).map(|at| at - at.rem_euclid(1_000));
+    let oldest_ms = record.accepted_at.0 - state_machine::Policy::default().ours_skew_ms;
+    record.held == Some(Held::NumberTaken) && paid_at_ms.is_some_and(|at| at < oldest_ms)
 }

@@ -6,7 +6,7 @@ use protocol::Fen;
 use state_machine::record::{State, TillReversal};
 use state_machine::{OrderKey, Record};
 
-use super::{Book, GUARD_MS, Judge, contradicts, state_name};
+use super::{Book, GUARD_MS, Judge, contradicts, looks_older, state_name};
 use crate::ledger::{self, Entry};
 
 /// What the end of a run came to.
@@ -146,7 +146,9 @@ impl Judge {
         }
         if record.held.is_some() {
             ends.held += 1;
-            if !contradicts(entry) && !met_another {
+            if looks_older(record, entry) {
+                self.probes.other("held_by_a_wrong_clock");
+            } else if !contradicts(entry) && !met_another {
                 let what = format!("held ({:?}) without a contradiction upstream", record.held);
                 self.break_rule("INV-12", Some(n), what);
             }
