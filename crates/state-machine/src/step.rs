@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_payment_is_shown_as_it_was() {
-        let key = OrderKey { merchant: MerchantId(1), number: "P1".parse().expect("a number") };
+        let key = OrderKey { merchant: MerchantId(1), number: "P00001".parse().expect("a number") };
         let now = Now { tick: Tick::from_ms(1), wall: UnixMs(5) };
         let first = Record::begun(key, ProviderId(1), now, BootId(1));
         let last = Record {

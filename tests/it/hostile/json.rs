@@ -202,6 +202,7 @@ fn routes() -> Vec<Class> {
     let none = Want::Problem(404, "urn:hufu:not_found", "no payment has this number");
     let route = Want::Problem(404, "urn:hufu:no_route", "no such route");
     let method = Want::Problem(405, "urn:hufu:method", "the route does not have this method");
+    let state = Want::Problem(422, "urn:hufu:invalid", "is none of processing");
     let mut all = Vec::new();
     for (name, path, want) in [
         ("a number that nobody has", format!("{PAYMENTS}/{NUMBER}"), &none),
@@ -219,7 +220,7 @@ fn routes() -> Vec<Class> {
         ("one part too many", format!("{PAYMENTS}/{NUMBER}/reversal/x"), &route),
         ("another part", format!("{PAYMENTS}/{NUMBER}/refund"), &route),
         ("a longer word", format!("{PAYMENTS}x"), &route),
-        ("the list", PAYMENTS.to_owned(), &method),
+        ("a list by a state that is none", format!("{PAYMENTS}?state=PAID'"), &state),
         ("a reversal", format!("{PAYMENTS}/{NUMBER}/reversal"), &method),
     ] {
         all.push(class(&format!("question for {name}"), "GET", &path, &headers, "", want.clone()));

@@ -113,7 +113,7 @@ fn a_wrong_wall_clock_holds_nothing() {
 fn whoever_only_asks_is_never_told_that_nothing_was_taken() {
     let _covers = covers::covers(&["OV-05", "INV-16", "CK-05"]);
     let mut probes = Probes::default();
-    for (seed, kind) in (0..12).zip([Kind::RetryStorm, Kind::Suspend].into_iter().cycle()) {
+    for (seed, kind) in (0..40).zip([Kind::RetryStorm, Kind::Suspend].into_iter().cycle()) {
         let setup = Setup { only: Some(kind), intensity: 8, ..Setup::new(seed, 500) };
         probes.add(&green(&setup).probes);
     }
