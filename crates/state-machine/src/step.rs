@@ -35,8 +35,8 @@ impl Step {
         json_state(self.state, self.till_reversal)
     }
 
-    /// The payment as its merchant saw it after this step. What is decided stays as it was decided, so only what came
-    /// later is taken away.
+    /// The payment as its merchant saw it after this step: what a till is shown, and nothing else. What it is not shown
+    /// (proof, what is held, looks that are left) stays as it is now.
     #[must_use]
     pub fn seen_in(self, present: Record) -> Record {
         let Self { version, state, till_reversal, at } = self;

@@ -281,7 +281,8 @@ pub struct Event {
 pub struct Events {
     /// The events, in order.
     pub events: Vec<Event>,
-    /// The number of the merchant's last event when this was asked, 0 if there is none.
+    /// The number of the merchant's last event when this was asked, 0 if there is none. Beside a writer the events may go
+    /// on behind it.
     pub last: u64,
 }
 

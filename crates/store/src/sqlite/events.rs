@@ -20,7 +20,8 @@ use super::tally::{self, Share};
 use crate::contract::{Damaged, Event, EventQuery, Events, StoreError};
 use crate::seal::{CHECKSUM_LEN, Sealer};
 
-/// The table, and what finds the events of one payment. That index grows at its end, as payments do.
+/// The table, and what finds the events of one payment: that index grows at its end, as payments do. The last index is of
+/// payments: lists by day go by it, and each new payment pays for it.
 pub(super) const TABLE: &str = "
 CREATE TABLE events (
     merchant INTEGER NOT NULL,
@@ -41,6 +42,8 @@ END;
 CREATE INDEX payments_merchant_time ON payments (merchant, accepted_at);
 ";
 
+/// What is said of an event whose payment's row is older than it.
+const EARLIER: &str = "its payment stands as it did earlier";
 const LAST: &str = "SELECT coalesce(max(number), 0) FROM events WHERE merchant = ?1";
 const INSERT: &str = "INSERT INTO events (merchant, number, payment, version, state, till_reversal, at, checksum) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
@@ -97,12 +100,15 @@ fn checksum(sealer: &Sealer, key: &OrderKey, number: i64, payment: i64, step: St
 /// Columns of an event behind those of its payment.
 const NUMBER: usize = LEN + 1;
 
+/// Where [`WALK`] has the version that the payment has now.
+const VERSION_NOW: usize = 2;
+
 /// Every event, its columns in the places that they have behind a payment's.
 static WALK: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT e.merchant, p.out_trade_no, {} e.number, e.payment, e.version, e.state, e.till_reversal, e.at, \
+        "SELECT e.merchant, p.out_trade_no, p.version, {} e.number, e.payment, e.version, e.state, e.till_reversal, e.at, \
          e.checksum FROM events AS e LEFT JOIN payments AS p ON p.seq = e.payment ORDER BY e.merchant, e.number",
-        "NULL, ".repeat(NUMBER.saturating_sub(2))
+        "NULL, ".repeat(NUMBER.saturating_sub(3))
     )
 });
 
@@ -183,16 +189,15 @@ impl Reads<'_> {
             present.key.merchant == merchant && checksum.as_slice() == stored
         });
         Ok(match sound {
-            Some(step) if present.version < step.version => {
-                Err(damaged(number, "its payment stands as it did earlier"))
-            }
+            Some(step) if present.version < step.version => Err(damaged(number, EARLIER)),
             Some(step) => Ok(Box::new(step.seen_in(present))),
             None => Err(damaged(number, "its checksum does not match")),
         })
     }
 
-    /// Looks at every event there is: tells what is wrong, and returns what their checksums add up to.
-    pub(super) fn walk_events(&self, wrong: &mut dyn FnMut(Damaged)) -> rusqlite::Result<Share> {
+    /// Looks at every event there is: tells what is wrong, and whether a payment stands as it did earlier;
+    /// returns what their checksums add up to.
+    pub(super) fn walk_events(&self, wrong: &mut dyn FnMut(Damaged, bool)) -> rusqlite::Result<Share> {
         let mut statement = self.conn.prepare(&WALK)?;
         let mut rows = statement.query([])?;
         let mut sum = Share::default();
@@ -207,7 +212,7 @@ impl Reads<'_> {
             let expected = before.1.saturating_add(1);
             before.1 = number.cast_unsigned();
             if expected != before.1 {
-                wrong(damaged(expected, "it is missing"));
+                wrong(damaged(expected, "it is missing"), false);
             }
             let sound = || {
                 let key = OrderKey {
@@ -218,7 +223,9 @@ impl Reads<'_> {
                 Some(checksum(self.sealer, &key, number, payment, step(row)?).as_slice() == stored)
             };
             if sound() != Some(true) {
-                wrong(damaged(before.1, "its checksum does not match"));
+                wrong(damaged(before.1, "its checksum does not match"), false);
+            } else if row.get::<_, i64>(VERSION_NOW)? < row.get::<_, i64>(NUMBER + 2)? {
+                wrong(damaged(before.1, EARLIER), true);
             }
         }
         Ok(sum)

@@ -64,6 +64,9 @@ pub struct Options {
     pub cache_kib: u32,
     /// How long to wait for another program that holds the store before a commit counts as busy.
     pub busy_timeout: Duration,
+    /// How long an opening waits for a reader that keeps a doubtful log from beginning anew. The switch takes no payment
+    /// meanwhile; restarted at once instead, it would be given up by its supervisor.
+    pub settle_max: Duration,
     /// The file never grows over this many pages; a commit that would need more is busy.
     pub pages_max: Option<u32>,
 }
@@ -75,6 +78,7 @@ impl Default for Options {
             checkpoint_pages: 16_384,
             cache_kib: 16_384,
             busy_timeout: Duration::from_millis(250),
+            settle_max: Duration::from_secs(10),
             pages_max: None,
         }
     }
@@ -104,7 +108,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`OpenError`], in words for the operator; nothing but the fence and the lock file was written.
+    /// [`OpenError`], in words for the operator; nothing but the fence and the lock file was written, and, of a store
+    /// of schema 2, its upgrade.
     pub fn open(path: &Path, key: &SealKey, options: Options) -> Result<Self, OpenError> {
         Self::open_on(Layer::Files, path, key, options)
     }

@@ -260,8 +260,10 @@ impl Reads<'_> {
             });
             seen.add(row.share, row.listed);
         }
-        match self.walk_events(&mut |damaged| {
-            seen.hurt = seen.hurt.saturating_add(1);
+        // An old payment is as good as gone: it explains nothing, and others may be old as well.
+        match self.walk_events(&mut |damaged, is_old| {
+            let count = if is_old { &mut seen.missing } else { &mut seen.hurt };
+            *count = count.saturating_add(1);
             events(damaged);
         }) {
             Ok(sum) => seen.sum = seen.sum.wrapping_add(sum),

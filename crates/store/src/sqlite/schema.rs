@@ -19,9 +19,6 @@ use crate::seal::Sealer;
 
 /// The schema that this program reads and writes.
 pub(super) const SCHEMA: u32 = 3;
-/// How long an opening waits for a reader that hinders it. The switch takes no payment meanwhile; restarted at once
-/// instead, it would be given up by its supervisor.
-const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// `HUFU`, in the file's header.
 const APPLICATION_ID: i64 = 0x4855_4655;
 
@@ -326,19 +323,18 @@ pub(super) fn next_fence(
     Ok((Fence(tally.fence), bytes))
 }
 
-/// Writes what the log shows into the database and syncs that: the log may show what is in memory only, and no
-/// sync of it would write it again (DB-09).
-///
-/// Readers of what the log shows now do not hinder it; one that still shows something older is waited for.
+/// Writes what the log shows into the database, syncs that, and empties the log: the log may show what is in memory
+/// only, and no sync of it would write it again (DB-09). Nothing may be appended behind that, or a power cut would
+/// take with it what was committed since; so readers of the log are waited for.
 pub(super) fn settle(conn: &Connection, path: &Path, options: &Options) -> Result<(), OpenError> {
     let done = conn
-        .busy_timeout(SETTLE_MAX)
-        .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0)))
+        .busy_timeout(options.settle_max)
+        .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)))
         .and_then(|busy: bool| conn.busy_timeout(options.busy_timeout).map(|()| busy));
     if done.map_err(|error| broken(path, &error))? {
-        let cause = "another program reads what it held earlier, and its last commit cannot be made durable \
-                     meanwhile; end that program"
-            .to_owned();
+        let cause =
+            "another program reads it, and its last commit cannot be made durable meanwhile; end that program"
+                .to_owned();
         return Err(OpenError::Unavailable { path: path.to_owned(), cause });
     }
     Ok(())

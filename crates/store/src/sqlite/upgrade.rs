@@ -31,6 +31,7 @@ pub(super) fn upgrade(
     sealer: &Sealer,
     mut tally: Tally,
 ) -> Result<Tally, OpenError> {
+    tracing::info!(from = OLDEST, to = SCHEMA, payments = tally.rows, "the store is brought up, in one step");
     let mut upgrade = || {
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("ALTER TABLE merchants ADD COLUMN settings TEXT NOT NULL DEFAULT ''", [])?;

@@ -160,6 +160,10 @@ fn rows_hidden_removed_or_played_back_by_hand_are_noticed() {
          INSERT INTO payments SELECT * FROM earlier.payments WHERE seq = 3",
         "DROP TRIGGER payments_stay; DELETE FROM payments WHERE seq = 4;
          INSERT INTO payments SELECT * FROM earlier.payments WHERE seq = 4",
+        // An event that is gone is no reason to believe an old payment.
+        "DROP TRIGGER payments_stay; DELETE FROM payments WHERE seq = 3;
+         INSERT INTO payments SELECT * FROM earlier.payments WHERE seq = 3;
+         DROP TRIGGER events_stay; DELETE FROM events WHERE number = 1",
     ] {
         let copy = after(sql);
         let error = copy.open().open_orders(&mut |_| ()).expect_err(sql);
@@ -245,11 +249,11 @@ mod blows {
 }
 
 #[test]
-fn who_reads_the_log_does_not_hinder_an_opening_after_a_kill() {
-    let _covers = covers::covers(&["DB-03", "INV-13"]);
+fn an_opening_that_doubts_the_log_waits_for_who_reads_it() {
+    let _covers = covers::covers(&["DB-03", "DB-09", "INV-13"]);
     let place = Place::new();
     let records = in_the_log(&place, 3);
-    // Killed before the mark was written: the last commit is made durable at the opening.
+    // Killed before the mark was written: the last commit is made durable at the opening, and the log begins anew.
     without_mark(&place);
     let reader = place.sql();
     let rows: i64 = reader
@@ -257,7 +261,17 @@ fn who_reads_the_log_does_not_hinder_an_opening_after_a_kill() {
         .and_then(|()| reader.query_row("SELECT count(*) FROM payments", [], |row| row.get(0)))
         .expect("a reader in the middle of its work");
     assert_eq!(rows, 3);
-    let mut store = open(&place).expect("the store opens beside its reader");
+    let hurried = Options { settle_max: std::time::Duration::from_millis(50), ..Options::default() };
+    let error = SqliteStore::open(&place.path(), &seal_key(), hurried).expect_err("nothing is appended");
+    assert!(matches!(error, OpenError::Unavailable { .. }), "{error}");
+    assert!(error.to_string().contains("end that program"), "{error}");
+    let waiting = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| open(&place));
+        reader.execute_batch("COMMIT").expect("it ends its work");
+        opening.join().expect("no panic")
+    });
+    let mut store = waiting.expect("it was waited for");
+    assert!(place.bytes("-wal").len() < 40_000, "the log has begun anew: nothing but the new fence is in it");
     assert_eq!(all(&mut store), records);
 }
 
