@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use protocol::MchId;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params, params_from_iter,
+};
 use secrecy::{ExposeSecret, SecretString};
 use state_machine::{Channel, MerchantId, ProviderId, UnixMs};
 
@@ -68,8 +70,7 @@ impl MerchantBook {
     pub fn provider(&mut self, channel: Channel, mch_id: &MchId) -> Result<ProviderId, StoreError> {
         let _turn = self.gate.enter_urgently();
         let mut add = || {
-            let transaction =
-                self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let key = params![channel.code(), mch_id.as_str()];
             let is_new = transaction.execute(
                 "INSERT INTO providers (channel, mch_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -112,23 +113,19 @@ impl MerchantBook {
         merchants: &[NewMerchant],
         now: UnixMs,
     ) -> Result<Vec<MerchantId>, MerchantError> {
-        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
-        let _turn = self.gate.enter_urgently();
-        let transaction =
-            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
-        let last: u32 = transaction
-            .query_row("SELECT coalesce(max(id), 0) FROM merchants", [], |row| row.get(0))
-            .map_err(sqlite)?;
-        let mut added = Vec::with_capacity(merchants.len());
-        {
+        self.write(|transaction, sealer, nonces| {
+            let last: u32 = transaction
+                .query_row("SELECT coalesce(max(id), 0) FROM merchants", [], |row| row.get(0))
+                .map_err(sqlite)?;
+            let mut added = Vec::with_capacity(merchants.len());
             let mut insert = transaction.prepare_cached(INSERT).map_err(sqlite)?;
             for (place, (merchant, id)) in (1..).zip(merchants.iter().zip(last.saturating_add(1)..)) {
                 let id = MerchantId(id);
-                let sealed = seal_key(&self.sealer, &mut self.nonces, id, merchant, place)?;
+                let sealed = seal_key(sealer, nonces, id, merchant, place)?;
                 merchant.settings.check().map_err(|why| MerchantError::Setting { place, why })?;
                 let settings = merchant.settings.text();
                 let values = values(id, merchant, &sealed, &settings, now);
-                let checksum = checksum(&self.sealer, &values);
+                let checksum = checksum(sealer, &values);
                 let parameters =
                     values.iter().copied().chain([ValueRef::Blob(&checksum)]).map(ToSqlOutput::Borrowed);
                 match insert.execute(params_from_iter(parameters)) {
@@ -136,11 +133,8 @@ impl MerchantBook {
                     Err(error) => return Err(refusal(&error, merchant, place)),
                 }
             }
-        }
-        let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
-        self.mark.put(&tally);
-        Ok(added)
+            Ok(added)
+        })
     }
 
     /// Takes new payments of `merchant`, or refuses them from now on (OP-06).
@@ -181,64 +175,35 @@ impl MerchantBook {
         rotation: &Rotation,
         now: UnixMs,
     ) -> Result<(), MerchantError> {
-        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
-        let _turn = self.gate.enter_urgently();
-        let transaction =
-            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
-        {
-            let mut statement = transaction
-                .prepare_cached(&format!("SELECT {COLUMNS}, checksum FROM merchants WHERE id = ?1"))
-                .map_err(sqlite)?;
-            let mut rows = statement.query([merchant.0]).map_err(sqlite)?;
-            let Some(row) = rows.next().map_err(sqlite)? else {
-                return Err(MerchantError::Unknown(merchant));
-            };
-            let mut values = checked(row, &self.sealer).map_err(sqlite)?.map_err(|why| {
-                StoreError::Unreadable(DamagedMerchant { id: merchant.0.into(), why }.to_string())
-            })?;
-            let mch_id: String = row.get(1).map_err(sqlite)?;
-            let sealed = match &rotation.signing_key {
-                Some(key) => {
-                    Some(seal_text(&self.sealer, &mut self.nonces, &owner(merchant, &mch_id), key, 1)?)
+        self.write(|transaction, sealer, nonces| {
+            with_row(transaction, sealer, merchant, |row, values| {
+                let mch_id: String = row.get(1).map_err(sqlite)?;
+                let sealed = match &rotation.signing_key {
+                    Some(key) => Some(seal_text(sealer, nonces, &owner(merchant, &mch_id), key, 1)?),
+                    None => None,
+                };
+                let digest = rotation.api_key_digest.as_ref().map(<[u8; 32]>::as_slice);
+                let mut changes = Vec::new();
+                for (kind, place, column, new) in [
+                    (Rotated::SigningKey, SIGNING_KEY, "signing_key", sealed.as_deref()),
+                    (Rotated::ApiKey, API_KEY_DIGEST, "api_key_digest", digest),
+                ] {
+                    let Some(new) = new else { continue };
+                    if rotation::is_changing(transaction, merchant, kind, now).map_err(sqlite)? {
+                        return Err(MerchantError::Changing(merchant, kind));
+                    }
+                    let stays = rotation.until.is_none_or(|until| until > now);
+                    if let (Some(ValueRef::Blob(before)), true) = (values.get(place), stays) {
+                        rotation::keep(transaction, sealer, merchant, kind, before, rotation.until)
+                            .map_err(sqlite)?;
+                    } else {
+                        rotation::forget(transaction, merchant, kind).map_err(sqlite)?;
+                    }
+                    changes.push((place, column, ValueRef::Blob(new)));
                 }
-                None => None,
-            };
-            let digest = rotation.api_key_digest.as_ref().map(<[u8; 32]>::as_slice);
-            for (kind, place, new) in [
-                (Rotated::SigningKey, SIGNING_KEY, sealed.as_deref()),
-                (Rotated::ApiKey, API_KEY_DIGEST, digest),
-            ] {
-                let (Some(new), Some(stored)) = (new, values.get_mut(place)) else { continue };
-                if rotation::is_changing(&transaction, merchant, kind, now).map_err(sqlite)? {
-                    return Err(MerchantError::Changing(merchant, kind));
-                }
-                let stays = rotation.until.is_none_or(|until| until > now);
-                if let (ValueRef::Blob(before), true) = (*stored, stays) {
-                    rotation::keep(&transaction, &self.sealer, merchant, kind, before, rotation.until)
-                        .map_err(sqlite)?;
-                } else {
-                    rotation::forget(&transaction, merchant, kind).map_err(sqlite)?;
-                }
-                *stored = ValueRef::Blob(new);
-            }
-            let checksum = checksum(&self.sealer, &values);
-            let (signing_key, api_key) = (values.get(SIGNING_KEY), values.get(API_KEY_DIGEST));
-            transaction
-                .execute(
-                    "UPDATE merchants SET signing_key = ?1, api_key_digest = ?2, checksum = ?3 WHERE id = ?4",
-                    params![
-                        signing_key.copied().map(ToSqlOutput::Borrowed),
-                        api_key.copied().map(ToSqlOutput::Borrowed),
-                        checksum,
-                        merchant.0
-                    ],
-                )
-                .map_err(sqlite)?;
-        }
-        let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
-        self.mark.put(&tally);
-        Ok(())
+                replace(transaction, sealer, merchant, values, &changes)
+            })
+        })
     }
 
     /// Takes no key of a merchant any more but the present ones; the kinds of those that were still kept.
@@ -247,70 +212,51 @@ impl MerchantBook {
     ///
     /// [`MerchantError::Unknown`] or [`MerchantError::Store`]; nothing was written.
     pub fn finish_rotation(&mut self, merchant: MerchantId) -> Result<Vec<Rotated>, MerchantError> {
-        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
-        let _turn = self.gate.enter_urgently();
-        let transaction =
-            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
-        let known: bool = transaction
-            .query_row("SELECT EXISTS (SELECT 1 FROM merchants WHERE id = ?1)", [merchant.0], |row| {
-                row.get(0)
-            })
-            .map_err(sqlite)?;
-        if !known {
-            return Err(MerchantError::Unknown(merchant));
-        }
-        let mut finished = Vec::new();
-        for kind in Rotated::ALL {
-            if rotation::forget(&transaction, merchant, kind).map_err(sqlite)? {
-                finished.push(kind);
+        self.write(|transaction, _, _| {
+            let known: bool = transaction
+                .query_row("SELECT EXISTS (SELECT 1 FROM merchants WHERE id = ?1)", [merchant.0], |row| {
+                    row.get(0)
+                })
+                .map_err(sqlite)?;
+            if !known {
+                return Err(MerchantError::Unknown(merchant));
             }
-        }
-        let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
-        self.mark.put(&tally);
-        Ok(finished)
+            let mut finished = Vec::new();
+            for kind in Rotated::ALL {
+                if rotation::forget(transaction, merchant, kind).map_err(sqlite)? {
+                    finished.push(kind);
+                }
+            }
+            Ok(finished)
+        })
     }
 
     /// Puts other words into columns of one row, each with its place among what the checksum covers.
     fn change(&mut self, merchant: MerchantId, changes: &[(usize, &str, &str)]) -> Result<(), MerchantError> {
-        let sqlite = |error: rusqlite::Error| MerchantError::Store(unreadable(&error));
+        self.write(|transaction, sealer, _| {
+            with_row(transaction, sealer, merchant, |_, values| {
+                let changes: Vec<_> = changes
+                    .iter()
+                    .map(|(at, column, word)| (*at, *column, ValueRef::Text(word.as_bytes())))
+                    .collect();
+                replace(transaction, sealer, merchant, values, &changes)
+            })
+        })
+    }
+
+    /// Does `work` in one transaction of its own, in its turn; the tally counts it. An error leaves nothing behind.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, &Sealer, &mut Nonces) -> Result<T, MerchantError>,
+    ) -> Result<T, MerchantError> {
         let _turn = self.gate.enter_urgently();
         let transaction =
-            self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sqlite)?;
-        {
-            let mut statement = transaction
-                .prepare_cached(&format!("SELECT {COLUMNS}, checksum FROM merchants WHERE id = ?1"))
-                .map_err(sqlite)?;
-            let mut rows = statement.query([merchant.0]).map_err(sqlite)?;
-            let Some(row) = rows.next().map_err(sqlite)? else {
-                return Err(MerchantError::Unknown(merchant));
-            };
-            // A damaged row must not get a valid checksum by this.
-            let mut values = checked(row, &self.sealer).map_err(sqlite)?.map_err(|why| {
-                StoreError::Unreadable(DamagedMerchant { id: merchant.0.into(), why }.to_string())
-            })?;
-            for (at, _, word) in changes {
-                if let Some(stored) = values.get_mut(*at) {
-                    *stored = ValueRef::Text(word.as_bytes());
-                }
-            }
-            let checksum = checksum(&self.sealer, &values);
-            for (_, column, word) in changes {
-                transaction
-                    .execute(
-                        &format!("UPDATE merchants SET {column} = ?1 WHERE id = ?2"),
-                        params![word, merchant.0],
-                    )
-                    .map_err(sqlite)?;
-            }
-            transaction
-                .execute("UPDATE merchants SET checksum = ?1 WHERE id = ?2", params![checksum, merchant.0])
-                .map_err(sqlite)?;
-        }
+            self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
+        let done = work(&transaction, &self.sealer, &mut self.nonces)?;
         let tally = tally::count(&transaction, &self.sealer).map_err(sqlite)?;
         transaction.commit().map_err(sqlite)?;
         self.mark.put(&tally);
-        Ok(())
+        Ok(done)
     }
 
     /// Every merchant.
@@ -336,6 +282,57 @@ impl std::fmt::Debug for MerchantBook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MerchantBook(…)")
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn sqlite(error: rusqlite::Error) -> MerchantError {
+    MerchantError::Store(unreadable(&error))
+}
+
+/// Shows `work` the row of a merchant and what its checksum covers.
+fn with_row<T>(
+    transaction: &Transaction<'_>,
+    sealer: &Sealer,
+    merchant: MerchantId,
+    work: impl FnOnce(&rusqlite::Row<'_>, &[ValueRef<'_>; LEN]) -> Result<T, MerchantError>,
+) -> Result<T, MerchantError> {
+    let mut statement = transaction
+        .prepare_cached(&format!("SELECT {COLUMNS}, checksum FROM merchants WHERE id = ?1"))
+        .map_err(sqlite)?;
+    let mut rows = statement.query([merchant.0]).map_err(sqlite)?;
+    let Some(row) = rows.next().map_err(sqlite)? else { return Err(MerchantError::Unknown(merchant)) };
+    // A damaged row must not get a valid checksum by this.
+    let values = checked(row, sealer)
+        .map_err(sqlite)?
+        .map_err(|why| StoreError::Unreadable(DamagedMerchant { id: merchant.0.into(), why }.to_string()))?;
+    work(row, &values)
+}
+
+/// Puts others in the place of some values of a row, and the checksum that fits.
+fn replace<'v>(
+    transaction: &Transaction<'_>,
+    sealer: &Sealer,
+    merchant: MerchantId,
+    values: &[ValueRef<'v>; LEN],
+    changes: &[(usize, &str, ValueRef<'v>)],
+) -> Result<(), MerchantError> {
+    let mut values = *values;
+    for (at, column, value) in changes {
+        if let Some(stored) = values.get_mut(*at) {
+            *stored = *value;
+        }
+        transaction
+            .execute(
+                &format!("UPDATE merchants SET {column} = ?1 WHERE id = ?2"),
+                params![ToSqlOutput::Borrowed(*value), merchant.0],
+            )
+            .map_err(sqlite)?;
+    }
+    let checksum = checksum(sealer, &values);
+    transaction
+        .execute("UPDATE merchants SET checksum = ?1 WHERE id = ?2", params![checksum, merchant.0])
+        .map_err(sqlite)?;
+    Ok(())
 }
 
 /// Reads every merchant; those that cannot be trusted are listed apart.

@@ -73,9 +73,19 @@ pub(super) fn attach(conn: &Connection, sealer: &Sealer, rows: &mut [MerchantRow
         conn.prepare_cached("SELECT merchant, kind, secret, until, checksum FROM merchant_keys")?;
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
-        let (merchant, word): (u32, String) = (row.get(0)?, row.get(1)?);
-        let (secret, until): (Vec<u8>, Option<i64>) = (row.get(2)?, row.get(3)?);
-        let stored: Vec<u8> = row.get(4)?;
+        let read = || {
+            let word: String = row.get(1)?;
+            let (secret, until): (Vec<u8>, Option<i64>) = (row.get(2)?, row.get(3)?);
+            Ok::<_, rusqlite::Error>((row.get::<_, u32>(0)?, word, secret, until, row.get::<_, Vec<u8>>(4)?))
+        };
+        // A flipped bit may make another type of a value: that closes nobody else.
+        let (merchant, word, secret, until, stored) = match read() {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "a previous key of a merchant cannot be read and is not taken");
+                continue;
+            }
+        };
         let id = MerchantId(merchant);
         let Ok(at) = rows.binary_search_by_key(&merchant, |row| row.id.0) else { continue };
         let Some(of) = rows.get_mut(at) else { continue };

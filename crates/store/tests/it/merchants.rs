@@ -2,7 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 use state_machine::{Channel, MerchantId, ProviderId, UnixMs};
-use store::merchant::{Mode, Northbound, SignKinds, Status, api_key_digest};
+use store::merchant::{Mode, Northbound, Rotation, SignKinds, Status, api_key_digest};
 use store::{MerchantBook, MerchantError, NewMerchant, Settings, SqliteReader};
 
 use crate::support::{NOW_MS, Place, seal_key};
@@ -205,4 +205,40 @@ fn how_tills_are_answered_is_kept_and_bounded() {
     place.sql().execute("UPDATE merchants SET settings = 'v1 hold_ms=1'", []).expect("written by hand");
     let read = book.merchants().expect("readable");
     assert_eq!((read.rows.len(), read.damaged.len()), (0, 1));
+}
+
+#[test]
+fn a_damaged_previous_key_is_not_taken_and_closes_nobody() {
+    let _covers = covers::covers(&["CF-05"]);
+    let place = Place::new();
+    let (mut first, provider) = book(&place);
+    first.import(&[merchant(provider, 1), merchant(provider, 2)], NOW).expect("added");
+    let new = SecretString::from("n".repeat(32));
+    let rotation = Rotation { signing_key: Some(new), api_key_digest: None, until: None };
+    first.rotate(MerchantId(1), &rotation, NOW).expect("rotated");
+    assert!(first.rotate(MerchantId(1), &rotation, NOW).is_err(), "one change at a time");
+    drop(first);
+    let keys = |place: &Place| {
+        let rows = book(place).0.merchants().expect("readable").rows;
+        let shown = |key: &SecretString| key.expose_secret().to_owned();
+        rows.iter()
+            .map(|row| {
+                (shown(&row.signing_key), row.previous_signing_key.as_ref().map(|one| shown(&one.key)))
+            })
+            .collect::<Vec<_>>()
+    };
+    let (old, other) = (format!("{:032}", 1), format!("{:032}", 2));
+    assert_eq!(keys(&place), [("n".repeat(32), Some(old)), (other.clone(), None)]);
+    for change in [
+        "kind = CAST(x'ff' AS TEXT)",
+        "kind = 'api_key'",
+        "secret = x'00'",
+        "until = 5",
+        "checksum = x''",
+        "merchant = 2",
+    ] {
+        let copy = place.snapshot();
+        copy.sql().execute(&format!("UPDATE merchant_keys SET {change}"), []).expect(change);
+        assert_eq!(keys(&copy), [("n".repeat(32), None), (other.clone(), None)], "{change}");
+    }
 }
