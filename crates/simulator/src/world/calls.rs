@@ -171,6 +171,9 @@ impl World {
     ) {
         let provider = usize::try_from(provider_of(record.key.merchant).0).unwrap_or(0);
         self.judge.on_call(provider, what.wire());
+        if what == What::Other(Call::Reverse) {
+            self.judge.on_reversal_begun(n_of(&record.key));
+        }
         let calling = Calling {
             shard,
             order,

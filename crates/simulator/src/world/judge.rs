@@ -106,6 +106,8 @@ struct Page {
     pays: u8,
     paid_left_at: u64,
     reversed: bool,
+    /// A reversal was begun while REVERSING was durable, and has not left yet.
+    reversal_begun: bool,
     /// Told so far.
     paid: bool,
     never: bool,
@@ -280,7 +282,8 @@ impl Judge {
                 page.reversed = true;
                 let (paid, asked) = (page.paid, page.asked);
                 // It was under way when it was proven that no byte of the pay request had left: it meets nothing.
-                let moot = page.pays == 0 && record.proof == Some(Row::A1);
+                let begun = std::mem::take(&mut page.reversal_begun);
+                let moot = begun && page.pays == 0 && record.proof == Some(Row::A1);
                 let ordered = record.state == State::Paid && record.till_reversal == TillReversal::Asked;
                 if moot {
                     self.probes.other("reverse_of_what_never_left");
@@ -306,6 +309,12 @@ impl Judge {
             }
             Wire::Query | Wire::RefundQuery => {}
         }
+    }
+
+    /// A reversal is begun: it leaves when it has a connection.
+    pub(super) fn on_reversal_begun(&mut self, n: u32) {
+        let page = self.page(n);
+        page.reversal_begun = page.durable.as_ref().is_some_and(|record| record.state == State::Reversing);
     }
 
     /// A call takes its place in the budget of its provider (INV-23; DESIGN §3).

@@ -110,7 +110,7 @@ pub(super) fn ledger_key(callers: &[Caller], n: u32) -> Key {
 
 impl World {
     /// The wallet's clock, which is right.
-    fn true_ms(&self) -> i64 {
+    pub(super) fn true_ms(&self) -> i64 {
         self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0)
     }
 

@@ -14,6 +14,8 @@ use super::{Event, World};
 
 /// The pause before a busy store is tried again. Source: store, committer.
 const BUSY_PAUSE_MS: u64 = 200;
+/// A clock that is as far ahead when a commit is durable was further ahead when its orders were accepted.
+const CLOCK_AHEAD_MS: i64 = 60_000;
 
 /// One batch in a commit.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +168,12 @@ impl World {
             self.note(n, || describe(&record));
             self.mix(4, u64::from(n), u64::from(record.version));
             self.judge.on_durable(n, &record);
+            let ahead_ms = record.accepted_at.0.saturating_sub(self.true_ms());
+            if record.version == 1
+                && let Some(transit) = self.transit.get_mut(usize::try_from(n).unwrap_or(usize::MAX))
+            {
+                transit.clock_was_ahead = ahead_ms > CLOCK_AHEAD_MS;
+            }
             self.judge_decision(n, &record);
         }
     }

@@ -34,6 +34,8 @@ pub(in crate::world) struct Transit {
     pub(in crate::world) may_be_copied: bool,
     /// Whether an answer to this payment named its number at another merchant.
     pub(in crate::world) met_another_merchant: bool,
+    /// Whether the machine's clock was minutes ahead when it was accepted.
+    pub(in crate::world) clock_was_ahead: bool,
 }
 
 impl Judge {
@@ -71,9 +73,8 @@ impl Judge {
                 self.break_rule("INV-13", Some(n), what);
             }
             let entry = entries.get(usize::try_from(n).unwrap_or(usize::MAX)).copied().flatten();
-            let met =
-                transit.get(usize::try_from(n).unwrap_or(usize::MAX)).is_some_and(|t| t.met_another_merchant);
-            self.judge_end(n, record, entry, met, &mut ends);
+            let transit = transit.get(usize::try_from(n).unwrap_or(usize::MAX)).copied().unwrap_or_default();
+            self.judge_end(n, record, entry, transit, &mut ends);
         }
         if stored != self.pages.iter().filter(|page| page.durable.is_some() && !page.damaged).count() {
             self.break_rule("INV-13", None, "a record that was durable is gone");
@@ -128,7 +129,7 @@ impl Judge {
         n: u32,
         record: &Record,
         entry: Option<&Entry>,
-        met_another: bool,
+        transit: Transit,
         ends: &mut Ends,
     ) {
         if self.page(n).damaged {
@@ -146,9 +147,10 @@ impl Judge {
         }
         if record.held.is_some() {
             ends.held += 1;
-            if looks_older(record, entry) {
+            let explained = contradicts(entry) || transit.met_another_merchant;
+            if !explained && transit.clock_was_ahead && looks_older(record, entry) {
                 self.probes.other("held_by_a_wrong_clock");
-            } else if !contradicts(entry) && !met_another {
+            } else if !explained {
                 let what = format!("held ({:?}) without a contradiction upstream", record.held);
                 self.break_rule("INV-12", Some(n), what);
             }
