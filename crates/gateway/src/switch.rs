@@ -153,9 +153,10 @@ impl Switch {
         let calls =
             config.providers.iter().map(|provider| provider.quota.calls_max).fold(0, u32::saturating_add);
         let connections_max = descriptors::connections(config.northbound.connections_max, calls);
-        let limits = Limits::from(&Northbound { connections_max, ..config.northbound.clone() });
+        let northbound = Northbound { connections_max, ..config.northbound.clone() };
+        let limits = Limits::from(&northbound);
         let digest = config.store.digest_key.clone();
-        let gateway = Gateway::new(Arc::clone(&shared), merchants, config.northbound.clone(), digest);
+        let gateway = Gateway::new(Arc::clone(&shared), merchants, northbound, digest);
         let early = Early { until: recovery.serve_from, gateway };
         let early = Arc::new(early);
         let tills = match &tls {

@@ -463,6 +463,11 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
         spbill_create_ip: section.parsed("spbill_create_ip", reader),
         drain: ms(&mut section, "drain_ms", absent.drain, 600_000, reader),
     };
+    if read.heartbeat.saturating_mul(2) > read.idle_deadline {
+        let what =
+            "is over half of idle_deadline_ms: a stream without news would count as one that nobody reads";
+        reader.problem(section.setting("heartbeat_ms"), what);
+    }
     if read.drain < read.hold {
         reader.problem(section.setting("drain_ms"), "is under hold_ms: a stop would cut off tills that wait");
     }

@@ -190,6 +190,11 @@ fn settings_that_contradict_each_other_are_refused() {
         ("policy", "give_up_s = 45", &["policy.give_up_s: no such setting"]),
         ("policy", "give_up_ms = \"45\"", &["policy.give_up_ms: is not a whole number"]),
         ("policy", "give_up_ms = 45.0", &["policy.give_up_ms: is not a whole number"]),
+        (
+            "northbound",
+            "idle_deadline_ms = 20000",
+            &["northbound.heartbeat_ms: is over half of idle_deadline_ms"],
+        ),
         ("northbound", "drain_ms = 100", &["northbound.drain_ms: is under hold_ms"]),
         (
             "northbound",

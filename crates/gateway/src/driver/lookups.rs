@@ -104,14 +104,15 @@ impl Lookups {
         self.ask(move |reader| reader.events(&query))
     }
 
-    /// Reads an order whose outcome somebody waits for.
+    /// Reads an order whose outcome somebody waits for. `false` if too many wait: `tell` is dropped.
+    #[must_use]
     pub(super) fn answer_watch(
         &self,
         key: OrderKey,
         tell: impl FnOnce(Option<Arc<Record>>) + Send + 'static,
-    ) {
+    ) -> bool {
         let job: Job = Box::new(move |reader| tell(reader.find(&key).ok().flatten().map(Arc::new)));
-        drop(self.jobs.try_send(job));
+        self.jobs.try_send(job).is_ok()
     }
 }
 
@@ -137,6 +138,7 @@ mod tests {
         let mut waiting: Vec<_> = (0..LOOKUPS_MAX).map(|_| lookups.find(key)).collect();
         assert!(matches!(lookups.find(key).try_recv(), Err(TryRecvError::Closed)), "StoreDown, at once");
         assert!(waiting.iter_mut().all(|found| matches!(found.try_recv(), Err(TryRecvError::Empty))));
+        assert!(!lookups.answer_watch(key, |_| panic!("nobody reads it")), "its ticket is to be closed");
         // A reader takes one: there is room for another.
         drop(queue.recv());
         assert!(matches!(lookups.find(key).try_recv(), Err(TryRecvError::Empty)));

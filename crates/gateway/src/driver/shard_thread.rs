@@ -188,13 +188,16 @@ impl ShardThread {
             Action::NotHere { ticket } => {
                 if let Some(key) = shared.tickets.key(ticket) {
                     let asker = Arc::clone(shared);
-                    shared.lookups.answer_watch(key, move |found| match found {
+                    let taken = shared.lookups.answer_watch(key, move |found| match found {
                         Some(record) => {
                             let said = state_machine::shard::Said::Watched;
                             asker.tickets.tell(ticket, Told::Answer { record, said });
                         }
                         None => asker.tickets.close(ticket),
                     });
+                    if !taken {
+                        shared.tickets.close(ticket);
+                    }
                 }
             }
             Action::Publish { order, record } => {

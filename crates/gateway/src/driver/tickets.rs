@@ -18,8 +18,8 @@ pub(super) struct Outgoing {
     pub(super) fields: Fields,
 }
 
-/// The requests under way. Bounded by the northbound connections, each of which has at most one, and by what tills
-/// that have hung up leave behind: 16 for each order, until it moves.
+/// The requests under way. Bounded by the northbound connections, each of which has at most one (over HTTP/2 a hundred),
+/// and by what tills that have hung up leave behind: 16 for each order, until it moves.
 #[derive(Debug, Default)]
 pub(super) struct Tickets(Waiting<OrderKey, oneshot::Sender<Told>, Outgoing>);
 

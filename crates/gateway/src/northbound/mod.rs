@@ -1,4 +1,4 @@
-//! Tills: HTTP/1.1 with every limit, the drop-in XML of WeChat Pay V2, and JSON. Source: DESIGN §4.
+//! Tills: HTTP/1.1 and HTTP/2 with every limit, the drop-in XML of WeChat Pay V2, and JSON. Source: DESIGN §4.
 
 mod accept;
 pub mod body;
@@ -57,18 +57,16 @@ impl Gateway {
 
     /// Whether `merchant` may ask once more at this moment, by its own rate and by that of all merchants (OV-03). Who
     /// is over its own uses up nothing of the others', and who is not known to be a merchant uses up nothing at all.
-    fn may_ask(&self, merchant: &Merchant) -> bool {
+    fn may_ask(&self, merchant: &Merchant) -> Result<(), Refusal> {
         let now_us = Clock::tick().as_ms().saturating_mul(1_000);
         let config = &self.config;
         if !merchant.rate.take(now_us, config.merchant_per_second, config.merchant_burst) {
-            metrics::refused(Refusal::Rate);
-            return false;
+            return Err(Refusal::Rate);
         }
-        let may = self.total.take(now_us, config.per_second, config.burst);
-        if !may {
-            metrics::refused(Refusal::TotalRate);
+        if !self.total.take(now_us, config.per_second, config.burst) {
+            return Err(Refusal::TotalRate);
         }
-        may
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A listener of HTTP/1.1 connections with every limit that one needs. Both sides use it: tills and admin.
+//! A listener of HTTP/1.1 and HTTP/2 connections with every limit that one needs. Both sides use it: tills and admin.
 //!
 //! One task a connection. Generic over the stream, so that TLS is another [`Accept`]. Source:
 //! faults-and-invariants NM-04 to NM-07, MI-13 to MI-15, PR-10, PR-12, PR-14, INV-24.

@@ -102,11 +102,21 @@ pub(super) fn run(args: &RotateArgs) -> Outcome {
         return output::json(&shown);
     }
     output::line(format!("Merchant #{} has new keys; they are taken now.", view.merchant));
-    output::line(match view.previous_keys.first().map(|previous| previous.until.as_deref()) {
-        None => "The ones before are not taken any more.".to_owned(),
-        Some(None) => "The ones before are taken too, until hufu merchant rotate --finish.".to_owned(),
-        Some(Some(until)) => format!("The ones before are taken too, until {until}."),
-    });
+    let signing_key = made.is_some() || given.is_some();
+    for (name, kind, _) in
+        [("signing key", "signing_key", signing_key), ("API key", "api_key", api_key.is_some())]
+            .into_iter()
+            .filter(|(_, _, changed)| *changed)
+    {
+        let previous = view.previous_keys.iter().find(|previous| previous.kind == kind);
+        output::line(match previous.map(|previous| previous.until.as_deref()) {
+            None => format!("The {name} before is not taken any more."),
+            Some(None) => {
+                format!("The {name} before is taken too, until hufu merchant rotate --finish.")
+            }
+            Some(Some(until)) => format!("The {name} before is taken too, until {until}."),
+        });
+    }
     if made.is_some() || api_key.is_some() {
         output::line("\nThe new keys, shown this once:");
     }

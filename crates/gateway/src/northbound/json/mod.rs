@@ -29,7 +29,7 @@ use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait, xml};
 use crate::clock::Clock;
 use crate::engine::{NewPayment, Told};
-use crate::merchants::{Binding, Merchant};
+use crate::merchants::{Binding, Directory, Merchant};
 use problem::Problem;
 
 pub(super) use openapi::{SERVICE_DESC, document};
@@ -108,6 +108,8 @@ struct Caller {
     binding: Binding,
     /// Of the key that it showed.
     key_digest: [u8; 32],
+    /// Of its connection.
+    certificate: Option<PeerCertificate>,
 }
 
 thread_local! {
@@ -122,7 +124,8 @@ pub(super) async fn handle(
     peer: SocketAddr,
 ) -> Reply {
     match answer(gateway, route, request, peer).await {
-        Ok(reply) | Err(Refused::Whole(reply)) => reply,
+        Ok(reply) => reply,
+        Err(Refused::Whole(reply)) => *reply,
         Err(Refused::Problem(problem)) => {
             tracing::info!(%peer, ?problem, "request refused");
             problem.reply()
@@ -140,12 +143,26 @@ pub(super) async fn handle(
 enum Refused {
     Problem(Box<Problem>),
     Unauthorized,
-    Whole(Reply),
+    Whole(Box<Reply>),
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
         Self::Problem(Box::new(problem))
+    }
+}
+
+/// The merchant of a key, where it may be served on its connection.
+fn admit<'d>(
+    merchants: &'d Directory,
+    key_digest: &[u8; 32],
+    certificate: Option<&PeerCertificate>,
+) -> Result<&'d Merchant, Refused> {
+    let merchant = merchants.find_digest(key_digest).ok_or(Refused::Unauthorized)?;
+    if merchant.may_connect(certificate, Clock::wall()) {
+        Ok(merchant)
+    } else {
+        Err(Problem::certificate().into())
     }
 }
 
@@ -160,19 +177,18 @@ async fn answer(
     let merchants = gateway.merchants.load_full();
     let key = request::bearer(&head.headers).ok_or(Refused::Unauthorized)?;
     let key_digest = api_key_digest(key);
-    let merchant = merchants.find_digest(&key_digest).ok_or(Refused::Unauthorized)?;
-    if !merchant.may_connect(head.extensions.get::<PeerCertificate>(), Clock::wall()) {
-        return Err(Problem::certificate().into());
-    }
-    let caller = Caller { binding: merchant.binding, key_digest };
+    let certificate = head.extensions.get::<PeerCertificate>().copied();
+    admit(&merchants, &key_digest, certificate.as_ref())?;
     let query = head.uri.query();
     let body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
         tracing::info!(%peer, %err, "request refused");
-        Refused::Whole(err.reply())
+        Refused::Whole(Box::new(err.reply()))
     })?;
-    if !gateway.may_ask(merchant) {
-        return Err(Problem::rate().into());
-    }
+    // Again: a body may take seconds, and keys, certificates and merchants may be taken away meanwhile.
+    let merchants = gateway.merchants.load_full();
+    let merchant = admit(&merchants, &key_digest, certificate.as_ref())?;
+    let caller = Caller { binding: merchant.binding, key_digest, certificate };
+    gateway.may_ask(merchant).map_err(Problem::rate)?;
     match route {
         Route::Create => {
             if merchant.status == Status::Disabled {
@@ -289,10 +305,12 @@ async fn reverse(
         Ok(answered) => answered.ok(),
         // Patience may end before anything is durable, or before the shard has looked at it at all: whoever waits for
         // no outcome is told the first thing that is so.
-        Err(_) => match wait(gateway.engine.watch(key, Wait::Nothing), gateway.config.hold).await {
-            Waited::Told(told_now) => Some(told.try_recv().unwrap_or(told_now)),
-            Waited::Open => None,
-        },
+        Err(_) => {
+            let now = wait(gateway.engine.watch(key, Wait::Nothing), gateway.config.hold).await;
+            let now = if let Waited::Told(now @ Told::Answer { .. }) = now { Some(now) } else { None };
+            // A question that is not taken says nothing of the reversal, which may be under way.
+            told.try_recv().ok().or(now)
+        }
     };
     match answered {
         Some(Told::Answer { record, said }) => match till::reverse(&record, said) {

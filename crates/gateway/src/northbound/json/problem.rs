@@ -93,23 +93,25 @@ impl Problem {
         Self { detail: Some(detail), field: Some(field), ..problem }
     }
 
-    /// The merchant is disabled.
+    /// The merchant is disabled. Here and below nobody has looked whether there is a payment with the number.
     pub(super) const fn disabled() -> Self {
-        let title = "the merchant takes no payments";
-        Self::new("urn:hufu:disabled", title, StatusCode::FORBIDDEN, false, Refusal::Disabled)
+        let title =
+            "the merchant takes no payments; this request was not taken, a repeated one must be queried";
+        Self::new("urn:hufu:disabled", title, StatusCode::FORBIDDEN, true, Refusal::Disabled)
     }
 
     /// The merchant's tills show a client certificate, and this one has not.
     pub(super) const fn certificate() -> Self {
-        let title = "the merchant's client certificate was not shown; nothing was taken, no money moved";
+        let title = "the merchant's client certificate was not shown; this request was not taken, \
+                     a repeated one must be queried";
         let refusal = Refusal::ClientCertificate;
-        Self::new("urn:hufu:client-certificate", title, StatusCode::FORBIDDEN, false, refusal)
+        Self::new("urn:hufu:client_certificate", title, StatusCode::FORBIDDEN, true, refusal)
     }
 
-    /// The merchant asks too often.
-    pub(super) const fn rate() -> Self {
-        let title = "too many requests; nothing was taken, no money moved";
-        Self::new("urn:hufu:rate", title, StatusCode::TOO_MANY_REQUESTS, false, Refusal::Rate)
+    /// The merchant asks too often, or all of them do: `why`.
+    pub(super) const fn rate(why: Refusal) -> Self {
+        let title = "too many requests; this one was not taken, a repeated one must be queried";
+        Self::new("urn:hufu:rate", title, StatusCode::TOO_MANY_REQUESTS, true, why)
     }
 
     /// Too many streams are open.

@@ -31,6 +31,7 @@ use crate::metrics;
 use crate::northbound::Gateway;
 use crate::northbound::body::{Body, Pieces};
 use crate::northbound::server::{Reply, typed};
+use crate::northbound::tls::PeerCertificate;
 
 /// Events read at once.
 const PAGE: u32 = 100;
@@ -210,6 +211,7 @@ impl Opened {
             engine: Arc::clone(&gateway.engine),
             merchants: gateway.merchants.clone(),
             key_digest: caller.key_digest,
+            certificate: caller.certificate,
             heartbeat: gateway.config.heartbeat,
             head: Some(head),
             read: events,
@@ -239,6 +241,8 @@ struct Stream {
     merchants: Merchants,
     /// Of the key that it was opened with.
     key_digest: [u8; 32],
+    /// Of its connection.
+    certificate: Option<PeerCertificate>,
     heartbeat: Duration,
     /// What is sent before anything else.
     head: Option<String>,
@@ -288,10 +292,12 @@ impl Pieces for Stream {
 }
 
 impl Stream {
-    /// A key that was taken away ends what was opened with it.
+    /// A key or a certificate that was taken away, or has ended, ends what was opened with it.
     fn is_allowed(&self) -> bool {
         let merchants = self.merchants.load();
-        merchants.find_digest(&self.key_digest).is_some_and(|one| one.binding.merchant == self.query.merchant)
+        let one = merchants.find_digest(&self.key_digest);
+        one.filter(|one| one.binding.merchant == self.query.merchant)
+            .is_some_and(|one| one.may_connect(self.certificate.as_ref(), Clock::wall()))
     }
 
     /// `text`, and the events behind it; they count as sent.

@@ -249,6 +249,33 @@ async fn a_reversal_that_waits_for_nothing_is_told_the_first_thing_that_is_durab
     assert!(answer.head.contains("preference-applied: wait=0"), "{answer:?}");
 }
 
+#[tokio::test]
+async fn a_question_that_is_not_taken_says_nothing_of_the_reversal_that_may_be_under_way() {
+    for present in [None, Some(record(NUMBER, State::Reversing))] {
+        let harness = Harness::start().await;
+        harness.undo(Undo::Silent);
+        let path = format!("/v1/payments/{NUMBER}/reversal");
+        let nothing = json!({});
+        let asking = call(&harness, "POST", &path, "Prefer: wait=0\r\n", &nothing);
+        let refusing = async {
+            harness.engine.asked(2).await;
+            if let Some(record) = present.clone() {
+                harness.engine.put(record);
+            }
+            harness.engine.refuse_last(NotAccepted::Full);
+        };
+        let (answer, ()) = tokio::join!(asking, refusing);
+        let (status, body) = read(&answer);
+        match present {
+            Some(_) => assert_eq!((status, body["state"].as_str()), (202, Some("reversing"))),
+            None => {
+                assert_eq!((status, &body["money_may_have_moved"]), (503, &json!(true)), "{body}");
+                assert!(!body.to_string().contains("nothing was taken"), "{body}");
+            }
+        }
+    }
+}
+
 /// A request that must come to nothing.
 async fn refuses(what: &str, method: &str, path: &str, headers: &str, body: &str, status: u16, says: &str) {
     let harness = Harness::start().await;
@@ -378,7 +405,7 @@ async fn anothers_payment_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_disabled_merchant_and_a_busy_switch_say_that_no_money_moved() {
+async fn only_who_has_looked_says_that_no_money_moved() {
     let _covers = covers::covers(&["OP-06"]);
     let harness = Harness::start().await;
     harness.script(Script::NotAccepted(NotAccepted::Throttled));
@@ -390,7 +417,7 @@ async fn a_disabled_merchant_and_a_busy_switch_say_that_no_money_moved() {
     one.status = Status::Disabled;
     harness.merchants.replace(Directory::new(vec![one]).unwrap());
     let (status, problem) = create(&harness, "", &payment()).await;
-    assert_eq!((status, problem["money_may_have_moved"].as_bool()), (403, Some(false)));
+    assert_eq!((status, problem["money_may_have_moved"].as_bool()), (403, Some(true)), "nobody has looked");
     // The one that the engine refused was looked up before it was told so.
     let calls = harness.engine.calls();
     assert!(matches!(calls.as_slice(), [Call::Pay(_), Call::Find]), "{calls:?}");
@@ -402,7 +429,7 @@ async fn a_key_that_asks_too_often_is_told_to_wait() {
     let harness = Harness::with(Northbound { merchant_per_second: 1, merchant_burst: 1, ..short() }).await;
     assert_eq!(create(&harness, "", &payment()).await.0, 200);
     let (status, problem) = create(&harness, "", &payment()).await;
-    assert_eq!((status, problem["money_may_have_moved"].as_bool()), (429, Some(false)));
+    assert_eq!((status, problem["money_may_have_moved"].as_bool()), (429, Some(true)), "nobody has looked");
     assert_eq!(harness.engine.calls().len(), 1);
 }
 

@@ -143,6 +143,12 @@ impl TestEngine {
         }
     }
 
+    /// Does not take the request that came last.
+    pub(super) fn refuse_last(&self, why: NotAccepted) {
+        let last = self.waiting.lock().unwrap().pop().expect("one waits");
+        let _ = last.send(Told::Refused(why));
+    }
+
     fn lookup(&self, found: Option<Arc<Record>>) -> Lookup<Option<Arc<Record>>> {
         let (sender, receiver) = oneshot::channel();
         if *self.store_down.lock().unwrap() {

@@ -230,10 +230,13 @@ async fn a_merchant_with_a_certificate_is_served_where_it_was_shown() {
         let before = harness.engine.calls().len();
         let refused = ask(shows, xml("/pay/orderquery", &second)).await;
         assert_eq!(refused.get("err_code"), "NOAUTH", "{refused:?}");
-        assert!(refused.get("err_code_des").contains("未扣款"), "{refused:?}");
+        assert!(!refused.get("err_code_des").contains("未扣款"), "it may be paid: {refused:?}");
+        let refused = ask(shows, xml("/secapi/pay/reverse", &second)).await;
+        assert_eq!([refused.get("err_code"), refused.get("recall")], ["NOAUTH", "Y"], "{refused:?}");
+        assert!(!refused.get("err_code_des").contains("未扣款"), "it may be paid: {refused:?}");
         let refused = ask(shows, json(OTHER_BEARER)).await;
         assert_eq!(refused.status, 403, "{refused:?}");
-        assert!(refused.body.contains("urn:hufu:client-certificate"), "{refused:?}");
+        assert!(refused.body.contains("urn:hufu:client_certificate"), "{refused:?}");
         assert_eq!(harness.engine.calls().len(), before, "nothing was asked for them");
         // Others are served as ever.
         assert_eq!(ask(shows, xml("/pay/orderquery", &first)).await.get("err_code"), "ORDERNOTEXIST");

@@ -187,13 +187,13 @@ fn check(
         return Err(refuse(Refusal::NotBound, "sub_appid not bound".to_owned(), "PARAM_ERROR", text, false));
     }
     if !merchant.may_connect(shown, Clock::wall()) {
-        return Err(refuse(
-            Refusal::ClientCertificate,
-            format!("merchant {} without its client certificate: {shown:?}", binding.merchant.0),
-            "NOAUTH",
-            "未出示商户登记的客户端证书，未受理，未扣款；重复提交的订单请先查询",
-            false,
-        ));
+        // Of an order that is asked about nothing is known here: it may be paid, and its reversal is worth repeating.
+        let text = match endpoint {
+            Endpoint::Micropay => "未出示商户登记的客户端证书，未受理，未扣款；重复提交的订单请先查询",
+            Endpoint::OrderQuery | Endpoint::Reverse => "未出示商户登记的客户端证书，请出示后再试",
+        };
+        let cause = format!("merchant {} without its client certificate: {shown:?}", binding.merchant.0);
+        return Err(refuse(Refusal::ClientCertificate, cause, "NOAUTH", text, true));
     }
     if endpoint == Endpoint::Micropay && merchant.status == Status::Disabled {
         return Err(refuse(
@@ -207,14 +207,14 @@ fn check(
     let asked = read(gateway, endpoint, &message, merchant)
         .map_err(|err| refuse(Refusal::Field, err.to_string(), err.err_code(), &err.err_code_des(), false))?;
     // Counted last: a request that does not concern the engine costs it nothing.
-    if !gateway.may_ask(merchant) {
+    if let Err(why) = gateway.may_ask(merchant) {
         let text = if endpoint == Endpoint::Micropay {
             "请求过于频繁，未受理，未扣款，请稍后重试；重复提交的订单请先查询"
         } else {
             "请求过于频繁，请稍后再试"
         };
-        let cause = format!("merchant {} asks too often", binding.merchant.0);
-        return Err(refuse(Refusal::Rate, cause, "FREQUENCY_LIMITED", text, true));
+        let cause = format!("merchant {}: {}", binding.merchant.0, why.as_str());
+        return Err(refuse(why, cause, "FREQUENCY_LIMITED", text, true));
     }
     Ok((asked, caller, binding))
 }
