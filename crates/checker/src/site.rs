@@ -52,13 +52,7 @@ impl Policy {
             "give_up_ms = {give_up_ms}\nabsent_apart_ms = 4000\nabsent_grace_ms = 8000\n\
              reversal_pause_ms = 1000\nreversal_pause_max_ms = 8000\ndialog_query_ms = 2000\n"
         );
-        Self {
-            clocks,
-            query_per_second: 1_800,
-            orders_max: 400_000,
-            connections_max: CONNECTIONS_MAX,
-            tls: false,
-        }
+        Self::of(clocks)
     }
 
     /// The documented clocks divided by `speed`, as `hufu sandbox --speed` divides them.
@@ -79,6 +73,10 @@ impl Policy {
         ] {
             let _ = writeln!(clocks, "{name} = {ms}");
         }
+        Self::of(clocks)
+    }
+
+    const fn of(clocks: String) -> Self {
         Self {
             clocks,
             query_per_second: 1_800,
