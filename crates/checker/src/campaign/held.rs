@@ -100,7 +100,7 @@ pub async fn run(bench: &Bench, args: &Held, say: &dyn Fn(String)) -> anyhow::Re
     let folder = bench.folder("held")?;
     let wallet = Wallet::start(&bench.hufu, folder.path(), bench.seed, 1, 1_000)?;
     // Nobody is given up: what is measured is how an outcome is told.
-    let policy = Policy { query_per_second: 1_500, ..Policy::patient(300_000) };
+    let policy = Policy { query_per_second: 4_000, ..Policy::patient(300_000) };
     let site = Site::make(&bench.hufu, folder.path(), folder.path(), wallet.tls, &policy, bench.seed)?;
     let merchants = site.merchants.iter().map(|identity| {
         Ok(Merchant { identity: identity.clone(), key: Key::new(&identity.key).context("a key")? })

@@ -265,7 +265,8 @@ impl<H: Handler> Server<H> {
         let with = Peer { address: peer, certificate };
         match protocol {
             Protocol::Http1 => self.http1(stream, with, &link).await,
-            Protocol::Http2 => self.http2(stream, with, &link).await,
+            // Boxed: of the two it is the larger by far, and most connections would hold its room for nothing.
+            Protocol::Http2 => Box::pin(self.http2(stream, with, &link)).await,
         }
         // A place that somebody waits for is not kept for a peer that was refused.
         if let (Ok(stream), false) = (unread.await, link.is_evicted()) {
