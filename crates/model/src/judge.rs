@@ -289,7 +289,9 @@ impl Page {
     /// Nothing more can happen but time: the order is decided and done with, or held for a reason.
     pub(crate) fn at_rest(&self, wallet: &Wallet, broken: &mut Broken) {
         let Some(record) = &self.durable else { return };
-        let contradiction = record.claim != Claim::Ours || wallet.order == Order::Stranger || record.repair;
+        // A number that was said to be taken is no reason where the money under it is the order's own.
+        let taken = record.claim != Claim::Ours && wallet.order != Order::Paid;
+        let contradiction = taken || wallet.order == Order::Stranger || record.repair;
         let held = record.held.is_some() && contradiction;
         hold(broken, Rule::Convergence, !record.is_open() || held, "the run ends and the order does not");
         let overtaken = record.cause == Some(Cause::Overtaken);

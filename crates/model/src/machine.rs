@@ -3,6 +3,7 @@
 
 use state_machine::key::{BootId, MerchantId, Now, OrderKey, ProviderId, UnixMs};
 use state_machine::planner::Quota;
+use state_machine::record::Held;
 use state_machine::shard::{Call, Config, Shard};
 use state_machine::{Policy, Record};
 use store::memory::CrashStore;
@@ -340,17 +341,13 @@ impl World {
             }
     }
 
-    /// Whether an order is open that is not held, by what the store acknowledged.
+    /// Whether an order is open that is not held for good, by what the store acknowledged.
     fn is_open(&self) -> bool {
-        self.sides.iter().any(|side| {
-            side.page.durable.as_ref().is_some_and(|record| record.is_open() && record.held.is_none())
-        })
+        self.sides.iter().any(|side| side.is_open() && !side.is_held())
     }
 
     fn is_held(&self) -> bool {
-        self.sides.iter().any(|side| {
-            side.page.durable.as_ref().is_some_and(|record| record.is_open() && record.held.is_some())
-        })
+        self.sides.iter().any(|side| side.is_open() && side.is_held())
     }
 
     fn is_busy(&self) -> bool {
@@ -377,9 +374,7 @@ impl World {
         }
         let too_old = |side: &Side| {
             side.page.durable.as_ref().is_some_and(|record| {
-                record.is_open()
-                    && record.held.is_none()
-                    && self.now.ms_since(record.accepted_tick) > OPEN_MAX_MS
+                record.is_open() && !side.is_held() && self.now.ms_since(record.accepted_tick) > OPEN_MAX_MS
             })
         };
         if self.sides.iter().any(too_old) {
@@ -389,6 +384,17 @@ impl World {
 }
 
 impl Side {
+    fn is_open(&self) -> bool {
+        self.page.durable.as_ref().is_some_and(|record| record.is_open())
+    }
+
+    /// Whether its order is held, and no answer can release it: with the order's own money under the number one does.
+    pub(crate) fn is_held(&self) -> bool {
+        let owns = self.wallet.order == Order::Paid;
+        let contested = |record: &Record| record.held == Some(Held::NumberTaken) && owns;
+        self.page.durable.as_ref().is_some_and(|record| record.held.is_some() && !contested(record))
+    }
+
     /// Whether not-found may be said of what is there. Where the wallet has said that the number is taken, it may
     /// be said once: twice decides (A13).
     pub(crate) fn in_fog(&self, now: Tick) -> bool {

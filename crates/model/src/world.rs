@@ -183,7 +183,7 @@ impl World {
                 canonical_record(record, machine.config(), self.now, into);
                 record.version.saturating_sub(page.told).hash(into);
                 // Of a paid order that is reversed the reversal itself tells its age.
-                if record.is_open() && record.held.is_none() && record.state != State::Paid {
+                if record.is_open() && !side.is_held() && record.state != State::Paid {
                     self.now.ms_since(record.accepted_tick).hash(into);
                 }
             }

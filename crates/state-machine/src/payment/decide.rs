@@ -144,6 +144,13 @@ impl Payment {
         self.stage = Stage::Reversing(Box::new(Reversal::new(&self.context(now.tick, policy))));
     }
 
+    /// A held reversal goes on.
+    pub(super) fn resume_reversal(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
+        self.record.held = None;
+        effects.changed = true;
+        self.start_reversal(now, policy);
+    }
+
     fn decide(&mut self, state: State, cause: Cause, now: Now, effects: &mut Effects) {
         self.change(state, effects);
         self.record.cause = Some(cause);

@@ -200,6 +200,15 @@ impl Payment {
                 self.stage = Stage::Weighing { paid, at: now.tick, rounds, none: 0 };
                 return;
             }
+            // The request came twice, the first was charged and the second refused, when the order was being reversed
+            // already: its own money goes back (G2, B4). That it is its own is durable before the reversal goes out.
+            QueryFact::Paid(ref paid) | QueryFact::Returned(ref paid)
+                if contested && self.record.state == State::Reversing && self.is_ours(paid, policy) =>
+            {
+                self.record.claim = Claim::Ours;
+                self.resume_reversal(now, policy, effects);
+                return self.on_query_reversing(&fact, now, policy, effects);
+            }
             QueryFact::Closed | QueryFact::Revoked if !contested => {
                 return self.end_unpaid(Cause::Row(Row::B8), now, policy, effects);
             }

@@ -156,6 +156,40 @@ pub(super) const LINES: &[Line] = &[
         "CRASH REVERSING(till)/contested/number_taken/asked query@2000 query@62000 \
          REVERSED(till,B8)/contested/done",
     ),
+    (
+        // Sent twice by a proxy, the first charged: the money is this order's own, so the reversal goes on.
+        "A12 after the till reversed, and it was paid",
+        "pay left +1s reverse +1s a:A12 +60s q:paid +60s r:done q:refund l:full",
+        "ACCEPTED SEND REVERSING(till)/asked pay=ORDERREVERSED \
+         REVERSING(till)/contested/number_taken/asked !number_taken !number_taken query@62000 \
+         REVERSING(till)/asked reverse@62000 query@122000 refundquery@122000 REVERSED(till,C1)/done reverse=Done",
+    ),
+    (
+        "A12 after the till reversed, and it was returned",
+        "pay left +1s reverse +1s a:A12 +60s q:refund l:full",
+        "ACCEPTED SEND REVERSING(till)/asked pay=ORDERREVERSED \
+         REVERSING(till)/contested/number_taken/asked !number_taken !number_taken query@62000 \
+         REVERSING(till)/asked refundquery@62000 REVERSED(till,C1)/done reverse=Done",
+    ),
+    (
+        "A12 after the till reversed, the money is not provably its own",
+        "pay left +1s reverse +1s a:A12 +60s q:paid:old +120s q:refund:999 +240s q:paid:stranger",
+        "ACCEPTED SEND REVERSING(till)/asked pay=ORDERREVERSED \
+         REVERSING(till)/contested/number_taken/asked !number_taken !number_taken query@62000 query@182000 \
+         query@422000",
+    ),
+    (
+        "A13 after the till reversed, another payer's money",
+        "pay left +1s reverse +1s a:A13! +60s q:paid +120s q:refund",
+        "ACCEPTED SEND REVERSING(till)/asked pay=ORDERREVERSED \
+         REVERSING(till)/foreign/number_taken/asked !number_taken !number_taken query@62000 query@182000",
+    ),
+    (
+        "A12 after the till reversed, it was paid, and a restart",
+        "pay left +1s reverse +1s a:A12 mark crash q:paid crash +15s r:done q:refund l:full",
+        "CRASH REVERSING(till)/contested/number_taken/asked query@2000 REVERSING(till)/asked CRASH \
+         REVERSING(till)/asked reverse@15000 query@17000 refundquery@17000 REVERSED(till,C1)/done",
+    ),
     ("A14", "pay a:A14", "ACCEPTED SEND FAILED(A14) pay=ORDERCLOSED"),
     (
         "A14 G5 the money may be another's",
