@@ -87,6 +87,8 @@ pub struct Reversal {
     /// Rounds of the repair refund.
     refund_rounds: u32,
     refund_refused: bool,
+    /// A recheck said REFUND after a reversal that said done: without a refund on the list that is C1.
+    returned_at_recheck: bool,
     slow_told: bool,
     stuck_told: bool,
 }
@@ -114,15 +116,22 @@ impl Reversal {
             slow_rounds: 0,
             refund_rounds: 0,
             refund_refused: false,
+            returned_at_recheck: false,
             slow_told: false,
             stuck_told: false,
         }
     }
 
-    /// Starts at the repair refund.
+    /// Starts at the repair refund; `done` if a verified answer to a reversal said so before.
     #[must_use]
-    pub fn repairing(context: &Context<'_>) -> Self {
-        Self { turn: Turn::Refund, at: context.now, ..Self::new(context) }
+    pub fn repairing(context: &Context<'_>, done: bool) -> Self {
+        Self { turn: Turn::Refund, at: context.now, done, ..Self::new(context) }
+    }
+
+    /// Whether a verified answer to a reversal said done.
+    #[must_use]
+    pub const fn said_done(&self) -> bool {
+        self.done
     }
 
     /// Resumes a repair refund after a restart: it may have been sent a moment ago, so it is asked for first,
@@ -292,6 +301,7 @@ impl Reversal {
     /// out by hand).
     fn on_rechecked(&mut self, fact: &QueryFact, context: &Context<'_>) -> Progress {
         let going = self.ask_for_refund(context);
+        let returned = self.done && matches!(fact, QueryFact::Returned(_));
         match fact {
             QueryFact::Unclear | QueryFact::InProgress | QueryFact::UnknownState => going,
             QueryFact::Closed | QueryFact::Revoked => Progress::Proven(Row::B8),
@@ -299,7 +309,11 @@ impl Reversal {
             | QueryFact::Returned(_)
             | QueryFact::NotFound
             | QueryFact::Unpaid
-            | QueryFact::PayError => Progress::Held(Held::RefundFailed),
+            | QueryFact::PayError => {
+                let before = std::mem::replace(&mut self.returned_at_recheck, returned);
+                // The list comes next and may prove C1: nobody is called to pay it out by hand meanwhile.
+                if returned && !before { going } else { Progress::Held(Held::RefundFailed) }
+            }
         }
     }
 
@@ -448,6 +462,10 @@ impl Reversal {
         match ours {
             Some(RefundStatus::Success) => Progress::Proven(Row::D7),
             Some(RefundStatus::Processing) => self.ask_for_refund(context),
+            // C1: REFUND, and a minute later no refund at all.
+            None if self.returned_at_recheck && matches!(fact, RefundsFact::None) => {
+                Progress::Proven(Row::C1)
+            }
             // D8, D9, and D5 once no record is found: an operator's decision, if the order holds the money still.
             Some(RefundStatus::Closed | RefundStatus::Change) => self.then(Turn::Recheck, context.now),
             None if self.refund_refused => self.then(Turn::Recheck, context.now),

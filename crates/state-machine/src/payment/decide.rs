@@ -246,6 +246,7 @@ impl Payment {
         self.record.repair = true;
         effects.changed = true;
         effects.alarms.push(Alarm::RepairRefund);
-        self.stage = Stage::Reversing(Box::new(Reversal::repairing(&self.context(now.tick, policy))));
+        let done = matches!(&self.stage, Stage::Reversing(reversal) if reversal.said_done());
+        self.stage = Stage::Reversing(Box::new(Reversal::repairing(&self.context(now.tick, policy), done)));
     }
 }

@@ -16,7 +16,8 @@ impl Reversal {
         absent_since.map(|since| present.to(since, policy.absent_apart_ms)).hash(into);
         let refused_for = present.to(self.refused_since, policy.refused_ms);
         (self.refused.min(3), (self.refused > 0).then_some(refused_for)).hash(into);
-        (self.refused_untold, self.expired, self.holding, self.refund_refused).hash(into);
+        (self.refused_untold, self.expired, self.holding).hash(into);
+        (self.refund_refused, self.returned_at_recheck).hash(into);
         (present.rounds(self.slow_rounds), present.rounds(self.refund_rounds)).hash(into);
         (self.slow_told, self.stuck_told).hash(into);
     }

@@ -70,6 +70,35 @@ pub(super) const LINES: &[Line] = &[
          refundquery@845000 query@845000 refundquery@1085000",
     ),
     (
+        // The reversal that said done took effect late: REFUND, and no refund of anybody (C1).
+        "D5 C1 reversed after all",
+        "pay a:A7 +20s q:payerror r:done q:paid +5s r:expired q:paid mark f:refused +60s l:none q:refund +120s \
+         l:none",
+        "refundquery@85000 query@85000 refundquery@205000 REVERSED(B7,C1)/repair",
+    ),
+    (
+        // A refund of somebody's is listed: that is no proof, and the order is the operator's.
+        "D5 C1 REFUND for other reasons",
+        "pay a:A7 +20s q:payerror r:done q:paid +5s r:expired q:paid mark f:refused +60s l:none q:refund +120s \
+         l:part q:refund +240s l:full",
+        "refundquery@85000 query@85000 refundquery@205000 query@205000 REVERSING(B7)/refund_failed/repair \
+         !refund_failed refundquery@445000 REVERSED(B7,D7)/repair",
+    ),
+    (
+        // Without a reversal that said done, REFUND says nothing about who returned what.
+        "D5 REFUND without a reversal's word",
+        "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:none q:refund +120s l:none q:refund",
+        "refundquery@80000 query@80000 REVERSING(B7)/refund_failed/repair !refund_failed refundquery@200000 \
+         query@200000",
+    ),
+    (
+        "D5 C1 paid again meanwhile",
+        "pay a:A7 +20s q:payerror r:done q:paid +5s r:expired q:paid mark f:refused +60s l:none q:refund +120s \
+         l:unclear +240s l:part q:paid +480s l:none q:paid",
+        "refundquery@85000 query@85000 refundquery@205000 refundquery@445000 query@445000 \
+         REVERSING(B7)/refund_failed/repair !refund_failed !reversal_slow refundquery@925000 query@925000",
+    ),
+    (
         "D5 not known whether it was reversed",
         "pay a:A7 +20s q:payerror r:expired q:paid mark f:refused +60s l:none q:unclear +120s l:none q:revoked",
         "refundquery@80000 query@80000 refundquery@200000 query@200000 REVERSED(B7,B8)/repair",
