@@ -8,7 +8,7 @@ use protocol::fact::{Paid, RefundFact, ReverseFact, Row};
 use super::{Effects, Payment, Stage};
 use crate::key::Now;
 use crate::policy::Policy;
-use crate::record::{Cause, Held, State, TillReversal};
+use crate::record::{Cause, Claim, Held, State, TillReversal};
 use crate::reversal::{Progress, Reversal};
 use crate::shard::Alarm;
 
@@ -144,8 +144,9 @@ impl Payment {
         self.stage = Stage::Reversing(Box::new(Reversal::new(&self.context(now.tick, policy))));
     }
 
-    /// A held reversal goes on.
+    /// The number was said to be taken, and the money under it is this order's own: its held reversal goes on.
     pub(super) fn resume_reversal(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
+        self.record.claim = Claim::Ours;
         self.record.held = None;
         effects.changed = true;
         self.start_reversal(now, policy);

@@ -205,7 +205,6 @@ impl Payment {
             QueryFact::Paid(ref paid) | QueryFact::Returned(ref paid)
                 if contested && self.record.state == State::Reversing && self.is_ours(paid, policy) =>
             {
-                self.record.claim = Claim::Ours;
                 self.resume_reversal(now, policy, effects);
                 return self.on_query_reversing(&fact, now, policy, effects);
             }
