@@ -1,9 +1,10 @@
 //! Very many tills that are held at once: what each costs the switch, and how soon they hear.
 //!
 //! In one run: tills that poll every 5 s (relay), tills whose query waits (long poll), tills whose pay request waits
-//! (hold mode). How late a till is told is the time between the moment that the switch's record names and the moment
+//! (hold mode), tills that listen to their payment's events, and listeners to all of a merchant's. How late a till is told is the time between the moment that the switch's record names and the moment
 //! at which the till had read the answer, by one wall clock.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,17 +16,20 @@ use serde_json::json;
 use signer::{Key, Kind};
 use simulator::http::unix_ms;
 use simulator::{Code, Rng};
-use state_machine::OrderKey;
 use state_machine::record::State;
+use state_machine::{MerchantId, OrderKey};
 use till::books::records;
 use till::client::{Answer, Client, Merchant, NoAnswer};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
+use self::listen::Stream;
 use super::{Bench, STOP_MAX};
 use crate::ledger;
 use crate::report::Report;
 use crate::site::{Policy, Site, Wallet};
+
+mod listen;
 
 /// What each payment is about, in fen.
 const FEN: u64 = 1_288;
@@ -39,9 +43,11 @@ const POLL: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long one till may take altogether.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// How long after the last till a merchant's stream may still lack a payment.
+const SILENCE: Duration = Duration::from_secs(10);
 /// One till in so many hangs up while it is held, and never asks again.
 const HANGS_UP_ONE_IN: u64 = 20;
-/// Merchants that poll, and merchants in hold mode; all others have the long poll.
+/// Merchants that poll, merchants in hold mode, and merchants that listen; all others have the long poll.
 const APART: usize = 4;
 
 /// `checker held`.
@@ -50,7 +56,7 @@ pub struct Held {
     /// Tills whose queries are held at once.
     #[arg(long, default_value_t = 15_000, value_name = "N", value_parser = clap::value_parser!(u64).range(20..=18_000))]
     pub count: u64,
-    /// Tills in relay mode, and as many in hold mode, beside them.
+    /// Tills in relay mode, as many in hold mode, and as many that listen, beside them.
     #[arg(long, default_value_t = 300, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub beside: u64,
     /// Payments that begin in a second.
@@ -70,6 +76,10 @@ enum Manner {
     Relay,
     LongPoll,
     Hold,
+    /// Server-sent events of the payment.
+    Stream,
+    /// The same payments, heard in the stream of their merchant.
+    MerchantStream,
 }
 
 /// One payment and the moment at which its till had the outcome.
@@ -110,7 +120,9 @@ pub async fn run(bench: &Bench, args: &Held, say: &dyn Fn(String)) -> anyhow::Re
         let whose = format!("#{}", number.0);
         let poll = args.long_poll_ms.to_string();
         let settings: &[&str] = match manner_of(place) {
-            Manner::Relay => &["--mode", "relay", "--long-poll-ms", "0"],
+            Manner::Relay | Manner::Stream | Manner::MerchantStream => {
+                &["--mode", "relay", "--long-poll-ms", "0"]
+            }
             Manner::LongPoll => &["--mode", "relay", "--long-poll-ms", &poll],
             Manner::Hold => &["--mode", "hold", "--hold-ms", "30000"],
         };
@@ -145,6 +157,7 @@ const fn manner_of(place: usize) -> Manner {
     match place {
         0..APART => Manner::Relay,
         place if place < 2 * APART => Manner::Hold,
+        place if place < 3 * APART => Manner::Stream,
         _ => Manner::LongPoll,
     }
 }
@@ -154,7 +167,7 @@ struct Seen {
     most_held: u64,
     /// Resident bytes of the switch with every payment open and nobody held.
     before: u64,
-    /// The same with all tills held, at most.
+    /// The same with all tills held and none beside them, at most.
     after: u64,
 }
 
@@ -175,10 +188,11 @@ async fn tills(
     for n in 0..args.count {
         due.tick().await;
         let seconds = (paying - Instant::now()).as_secs() + rng.below(PAYING_S);
-        let place = 2 * APART + usize::try_from(n)? % (stand.merchants.len() - 2 * APART);
+        let place = 3 * APART + usize::try_from(n)? % (stand.merchants.len() - 3 * APART);
         let hangs_up = n % HANGS_UP_ONE_IN == 0;
         all.spawn(long_polling(Arc::clone(stand), n, place, seconds, asking, hangs_up));
     }
+    let listeners = listeners(stand, args.beside).await?;
     sleep_until(asking).await;
     let before = resident(switch.id())?;
     say(format!("{} payments are open; their tills ask", args.count));
@@ -196,22 +210,55 @@ async fn tills(
             _ = look.tick() => {
                 let held = stand.held.load(Ordering::Relaxed);
                 most_held = most_held.max(held);
-                if Instant::now() < paying {
+                if Instant::now() < asking + QUIET / 2 {
                     after = after.max(resident(switch.id())?);
                 }
                 // The others come a few at a time, in the quiet before everybody pays and after it has begun.
                 if Instant::now() > asking + QUIET / 2 && beside < args.beside {
-                    let n = args.count + 2 * beside;
+                    let n = args.count + 3 * beside;
                     let place = usize::try_from(beside)? % APART;
                     all.spawn(relay(Arc::clone(stand), n, place, 10 + rng.below(15)));
                     all.spawn(hold(Arc::clone(stand), n + 1, APART + place, 5 + rng.below(10)));
+                    all.spawn(listening(Arc::clone(stand), n + 2, 2 * APART + place, 5 + rng.below(15)));
                     beside += 1;
                 }
                 say(format!("{held} held, {} have their outcome", told.len()));
             }
         }
     }
+    told.extend(heard(listeners, &told).await?);
     Ok(Seen { told, most_held, before, after })
+}
+
+/// What a merchant's listener heard to be paid, and when.
+type Hearing = JoinHandle<anyhow::Result<HashMap<String, i64>>>;
+
+/// A stream for each merchant of those that listen, before the first of their payments.
+async fn listeners(stand: &Stand, beside: u64) -> anyhow::Result<Vec<(MerchantId, Hearing)>> {
+    let mut all = Vec::new();
+    for turn in 0..APART {
+        let place = 2 * APART + turn;
+        let merchant = stand.merchants.get(place).context("a merchant")?;
+        let stream = Stream::open(stand.site.gateway, merchant, "/v1/events").await?;
+        let turn = u64::try_from(turn)?;
+        let count = (beside + u64::try_from(APART)? - 1 - turn) / u64::try_from(APART)?;
+        all.push((*stand.site.numbers.get(place).context("a number")?, tokio::spawn(stream.paid(count))));
+    }
+    Ok(all)
+}
+
+/// Each payment of a till that listened, as its merchant's stream told it.
+async fn heard(listeners: Vec<(MerchantId, Hearing)>, told: &[Told]) -> anyhow::Result<Vec<Told>> {
+    let mut all = Vec::new();
+    for (merchant, hearing) in listeners {
+        let paid = timeout(SILENCE, hearing).await.context("a merchant's stream lacks payments")???;
+        for one in told.iter().filter(|one| one.manner == Manner::Stream && one.key.merchant == merchant) {
+            let told_ms = paid.get(&one.key.number.to_string()).copied();
+            let told_ms = Some(told_ms.context("a payment is not in its merchant's stream")?);
+            all.push(Told { manner: Manner::MerchantStream, key: one.key, told_ms });
+        }
+    }
+    Ok(all)
 }
 
 /// A till whose queries wait.
@@ -258,6 +305,22 @@ async fn relay(stand: Arc<Stand>, n: u64, place: usize, seconds: u64) -> anyhow:
         let fields = [(field::OUT_TRADE_NO, number.as_str())];
         if is_paid(stand.client.ask(merchant, "/pay/orderquery", Kind::Md5, &fields).await)? {
             return Ok(Told { manner: Manner::Relay, key, told_ms: Some(unix_ms()) });
+        }
+    }
+}
+
+/// A till that listens to its payment.
+async fn listening(stand: Arc<Stand>, n: u64, place: usize, seconds: u64) -> anyhow::Result<Told> {
+    let (key, merchant) = stand.sale(n, place)?;
+    stand.pay(n, merchant, seconds).await?;
+    let path = format!("/v1/payments/{}/events", key.number);
+    let mut stream = Stream::open(stand.site.gateway, merchant, &path).await?;
+    loop {
+        let heard = stream.next().await?;
+        match heard.state.as_str() {
+            "paid" => return Ok(Told { manner: Manner::Stream, key, told_ms: Some(heard.at_ms) }),
+            "processing" | "awaiting_password" => {}
+            other => bail!("{number} is told {other}", number = key.number),
         }
     }
 }
@@ -341,7 +404,8 @@ async fn compare(site: &Site, wallet: &Wallet, told: &[Told], report: &mut Repor
     let ledger = ledger::fetch(wallet.plain).await?;
     let records = records(&site.store, &site.seal_key)?;
     let verdict = &mut report.verdict;
-    for one in told {
+    // What a merchant's stream told are payments of other tills.
+    for one in told.iter().filter(|one| one.manner != Manner::MerchantStream) {
         verdict.payments += 1;
         let number = one.key.number.to_string();
         let at = site.numbers.iter().position(|of| *of == one.key.merchant);
@@ -369,6 +433,8 @@ fn delays(site: &Site, told: &[Told], report: &mut Report) -> anyhow::Result<()>
         (Manner::Relay, "relay, poll every 5 s: the switch knows -> the till has it, ms"),
         (Manner::LongPoll, "long poll: the same"),
         (Manner::Hold, "hold: the same"),
+        (Manner::Stream, "server-sent events of the payment: the same"),
+        (Manner::MerchantStream, "server-sent events of the merchant: the same"),
     ] {
         let mut late: Vec<i64> = told
             .iter()
