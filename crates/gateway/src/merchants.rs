@@ -332,6 +332,13 @@ impl Merchant {
         own.unwrap_or(config.long_poll).min(config.drain)
     }
 
+    /// What it may ask: requests in a second, and at once.
+    #[must_use]
+    pub fn allowance(&self, config: &Northbound) -> (u32, u32) {
+        let Settings { per_second, burst, .. } = self.settings;
+        (per_second.unwrap_or(config.merchant_per_second), burst.unwrap_or(config.merchant_burst))
+    }
+
     /// Whether it is served on a connection that showed `certificate`: always, unless it has named the certificates
     /// of its tills.
     #[must_use]

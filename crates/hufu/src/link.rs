@@ -209,6 +209,8 @@ mod tests {
             mode: String::new(),
             hold_ms: None,
             long_poll_ms: None,
+            per_second: None,
+            burst: None,
             client_certificates: Vec::new(),
             sign_kinds: String::new(),
             status: String::new(),

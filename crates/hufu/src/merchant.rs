@@ -164,7 +164,9 @@ fn store_merchants(config: &Config, forms: Vec<Form>) -> Result<Vec<MerchantView
 /// How the tills are answered; only what the merchant has set.
 fn answers(view: &MerchantView) -> String {
     let ms = |name: &str, ms: Option<u32>| ms.map_or_else(String::new, |ms| format!(", {name} {ms} ms"));
-    format!("{}{}{}", view.mode, ms("hold", view.hold_ms), ms("poll", view.long_poll_ms))
+    let rate = view.per_second.map_or_else(String::new, |rate| format!(", {rate}/s"));
+    let burst = view.burst.map_or_else(String::new, |burst| format!(", {burst} at once"));
+    format!("{}{}{}{rate}{burst}", view.mode, ms("hold", view.hold_ms), ms("poll", view.long_poll_ms))
 }
 
 /// Opens the merchants of the store under its lock; where that fails, nothing was `done`.

@@ -24,6 +24,9 @@ pub const LONG_POLL_MS_MAX: u32 = 7_000;
 /// recommended for queries. Source: wechatpay-v2 §1.4.
 pub const LONG_POLL_MS: u32 = 4_000;
 
+/// The most requests that a merchant may be allowed in a second, and at once; as many as the configuration may say.
+pub const RATE_MAX: u32 = 100_000;
+
 /// What a merchant has set; `None` where it has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -31,6 +34,10 @@ pub struct Settings {
     pub hold_ms: Option<u32>,
     /// How long a query of an open payment waits for its outcome, 0 to [`LONG_POLL_MS_MAX`]; 0 answers at once.
     pub long_poll_ms: Option<u32>,
+    /// Requests in a second, averaged over [`Settings::burst`]; 1 to [`RATE_MAX`].
+    pub per_second: Option<u32>,
+    /// Requests at once; 1 to [`RATE_MAX`].
+    pub burst: Option<u32>,
     /// Its tills are only served on connections that showed one of these client certificates (SHA-256 of each); two
     /// while one replaces the other. `None` twice: any connection will do.
     pub client_certificates: [Option<[u8; 32]>; 2],
@@ -41,12 +48,14 @@ const CERTIFICATES: [&str; 2] = ["client_certificate", "client_certificate_2"];
 
 /// A setting outside of its bounds. Nothing was stored.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("{name} is {value} ms; it must be {least} to {most} ms: {why}")]
+#[error("{name} is {value}{unit}; it must be {least} to {most}{unit}: {why}")]
 pub struct SettingError {
     /// Which.
     pub name: &'static str,
     /// What it was to be.
     pub value: u32,
+    /// What is behind the number.
+    pub unit: &'static str,
     /// The least that is taken.
     pub least: u32,
     /// The most that is taken.
@@ -62,23 +71,31 @@ impl Settings {
     ///
     /// [`SettingError`] for the first that does not hold.
     pub fn check(&self) -> Result<(), SettingError> {
-        let within = |name, value: Option<u32>, least, most, why| match value {
+        let within = |name, value: Option<u32>, unit, [least, most]: [u32; 2], why| match value {
             Some(value) if !(least..=most).contains(&value) => {
-                Err(SettingError { name, value, least, most, why })
+                Err(SettingError { name, value, unit, least, most, why })
             }
             Some(_) | None => Ok(()),
         };
         let hold = "the till must still be reading when the answer comes, and a stop waits for it";
         let poll = "published clients stop reading after 8 s";
-        within("hold", self.hold_ms, HOLD_MS_MIN, HOLD_MS_MAX, hold)?;
-        within("long poll", self.long_poll_ms, 0, LONG_POLL_MS_MAX, poll)
+        within("hold", self.hold_ms, " ms", [HOLD_MS_MIN, HOLD_MS_MAX], hold)?;
+        within("long poll", self.long_poll_ms, " ms", [0, LONG_POLL_MS_MAX], poll)?;
+        let rate = "a merchant that may ask nothing is one that is disabled";
+        within("rate", self.per_second, " a second", [1, RATE_MAX], rate)?;
+        within("burst", self.burst, " requests", [1, RATE_MAX], rate)
     }
 
     /// The text that is stored; empty where nothing is set.
     #[must_use]
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        for (name, value) in [("hold_ms", self.hold_ms), ("long_poll_ms", self.long_poll_ms)] {
+        for (name, value) in [
+            ("hold_ms", self.hold_ms),
+            ("long_poll_ms", self.long_poll_ms),
+            ("per_second", self.per_second),
+            ("burst", self.burst),
+        ] {
             if let Some(value) = value {
                 if text.is_empty() {
                     text.push_str(VERSION);
@@ -121,6 +138,8 @@ impl Settings {
             let place = match name {
                 "hold_ms" => &mut settings.hold_ms,
                 "long_poll_ms" => &mut settings.long_poll_ms,
+                "per_second" => &mut settings.per_second,
+                "burst" => &mut settings.burst,
                 _ => return None,
             };
             if place.replace(value.parse().ok()?).is_some() {
@@ -148,7 +167,7 @@ pub fn fingerprint(digits: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, Settings};
+    use super::{HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, RATE_MAX, Settings};
 
     #[test]
     fn settings_come_back_as_they_were_stored() {
@@ -162,6 +181,27 @@ mod tests {
             assert_eq!(settings.text(), text);
             assert_eq!(Settings::read(text), Some(settings));
         }
+    }
+
+    #[test]
+    fn rates_come_back_as_they_were_stored() {
+        let settings = |per_second, burst| Settings { per_second, burst, ..Settings::default() };
+        for (settings, text) in [
+            (settings(Some(1), None), "v1 per_second=1"),
+            (settings(None, Some(RATE_MAX)), "v1 burst=100000"),
+            (
+                Settings { hold_ms: Some(8_000), ..settings(Some(50), Some(2)) },
+                "v1 hold_ms=8000 per_second=50 burst=2",
+            ),
+        ] {
+            assert_eq!(settings.text(), text);
+            assert_eq!(Settings::read(text), Some(settings));
+        }
+        for text in ["v1 per_second=0", "v1 burst=0", "v1 per_second=100001", "v1 burst=2 per_second=1"] {
+            assert_eq!(Settings::read(text), None, "{text}");
+        }
+        let error = settings(Some(0), None).check().unwrap_err().to_string();
+        assert!(error.starts_with("rate is 0 a second; it must be 1 to 100000 a second: "), "{error}");
     }
 
     #[test]

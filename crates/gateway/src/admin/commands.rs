@@ -158,9 +158,9 @@ impl Commands {
                 self.reload(&mut book)?;
                 Ok(Response::done(status.as_str()))
             }
-            Command::MerchantSet { of, mode, hold_ms, long_poll_ms } => {
+            Command::MerchantSet { of, mode, hold_ms, long_poll_ms, rate } => {
                 let id = self.merchant(&of)?;
-                let view = merchants::set(&mut book, id, mode.as_deref(), hold_ms, long_poll_ms)?;
+                let view = merchants::set(&mut book, id, mode.as_deref(), hold_ms, long_poll_ms, rate)?;
                 self.reload(&mut book)?;
                 Ok(Response::done(view))
             }

@@ -6,7 +6,7 @@ use state_machine::{MerchantId, UnixMs};
 use store::merchant::{Mode, NewMerchant, Northbound, ProviderRow, Rotation, SignKinds, api_key_digest};
 use store::{MerchantBook, MerchantError, MerchantRow, Settings};
 
-use super::protocol::{Change, Form, MerchantView, NewKeys};
+use super::protocol::{Change, Form, MerchantView, NewKeys, RateChange};
 
 /// The shortest bearer key taken: its prefix and 32 characters.
 const API_KEY_MIN: usize = 40;
@@ -112,6 +112,7 @@ pub fn set(
     word: Option<&str>,
     hold_ms: Option<Change>,
     long_poll_ms: Option<Change>,
+    rate: RateChange,
 ) -> Result<MerchantView, String> {
     let row = |book: &mut MerchantBook| {
         let all = book.merchants().map_err(|err| err.to_string())?;
@@ -122,6 +123,8 @@ pub fn set(
     let settings = Settings {
         hold_ms: hold_ms.map_or(before.settings.hold_ms, Change::value),
         long_poll_ms: long_poll_ms.map_or(before.settings.long_poll_ms, Change::value),
+        per_second: rate.per_second.map_or(before.settings.per_second, Change::value),
+        burst: rate.burst.map_or(before.settings.burst, Change::value),
         ..before.settings
     };
     let mode = word.map_or(Ok(before.mode), mode)?;

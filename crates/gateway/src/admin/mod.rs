@@ -18,7 +18,7 @@ pub use commands::{Admin, Commands};
 pub use merchants::{add, finish_rotation, list, new_api_key, rotate, set, set_certificates};
 pub use protocol::{
     Change, Command, Failure, Form, MerchantRef, MerchantView, NewKeys, PaymentView, PreviousKeyView,
-    Response, TlsView,
+    RateChange, Response, TlsView,
 };
 pub use socket::{CallError, LINE_MAX, SocketError, bind, call, serve};
 

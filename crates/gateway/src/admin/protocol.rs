@@ -109,6 +109,9 @@ pub enum Command {
         /// How long a query of an open payment waits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         long_poll_ms: Option<Change>,
+        /// What it may ask.
+        #[serde(default)]
+        rate: RateChange,
     },
     /// Serves the tills of a merchant only where they showed one of these client certificates; none lifts that.
     /// Answered with a [`MerchantView`].
@@ -180,12 +183,24 @@ pub struct Form {
     pub long_poll_ms: Option<u32>,
 }
 
+/// Other figures for what a merchant may ask; what is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct RateChange {
+    /// Requests in a second, averaged over the burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<Change>,
+    /// Requests at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Change>,
+}
+
 /// Another value for one setting.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Change {
-    /// This many milliseconds.
-    Ms(u32),
+    /// This one, in the setting's unit.
+    Value(u32),
     /// Whatever the configuration says.
     Default(DefaultWord),
 }
@@ -204,9 +219,7 @@ impl std::str::FromStr for Change {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "default" => Ok(Self::Default(DefaultWord::Default)),
-            _ => {
-                text.parse().map(Self::Ms).map_err(|_| "is neither \"default\" nor a number of milliseconds")
-            }
+            _ => text.parse().map(Self::Value).map_err(|_| "is neither \"default\" nor a whole number"),
         }
     }
 }
@@ -214,7 +227,7 @@ impl std::str::FromStr for Change {
 impl Change {
     pub(super) const fn value(self) -> Option<u32> {
         match self {
-            Self::Ms(ms) => Some(ms),
+            Self::Value(value) => Some(value),
             Self::Default(DefaultWord::Default) => None,
         }
     }
@@ -256,6 +269,12 @@ pub struct MerchantView {
     /// How long a query of an open payment waits, where the merchant has set it.
     #[serde(default)]
     pub long_poll_ms: Option<u32>,
+    /// Requests in a second, where the merchant has its own figure.
+    #[serde(default)]
+    pub per_second: Option<u32>,
+    /// Requests at once, where the merchant has its own figure.
+    #[serde(default)]
+    pub burst: Option<u32>,
     /// SHA-256 of the client certificates of which its tills show one; empty if they need none.
     #[serde(default)]
     pub client_certificates: Vec<String>,
@@ -328,6 +347,8 @@ impl MerchantView {
             mode: row.mode.as_str().to_owned(),
             hold_ms: row.settings.hold_ms,
             long_poll_ms: row.settings.long_poll_ms,
+            per_second: row.settings.per_second,
+            burst: row.settings.burst,
             client_certificates: row
                 .settings
                 .client_certificates

@@ -244,7 +244,18 @@ async fn how_tills_are_answered_is_set_without_a_restart() {
     let view = set(r#","mode":"relay","hold_ms":"default""#).await.unwrap();
     assert_eq!(answering(&view), (json!("relay"), Value::Null, json!(0)));
     assert_eq!(in_use(), (Mode::Relay, 8_000, 0));
+    let may_ask = || {
+        let one = harness.merchants.load();
+        one.find_id(MerchantId(2)).expect("it is there").allowance(&Northbound::default())
+    };
+    assert_eq!(may_ask(), (200, 400));
+    let view = set(r#","rate":{"per_second":7,"burst":9}"#).await.unwrap();
+    assert_eq!((&view["per_second"], &view["burst"]), (&json!(7), &json!(9)));
+    assert_eq!((may_ask(), in_use()), ((7, 9), (Mode::Relay, 8_000, 0)));
+    set(r#","rate":{"burst":"default"}"#).await.unwrap();
+    assert_eq!(may_ask(), (7, 400));
     for (rest, says) in [
+        (r#","rate":{"per_second":0}"#, "rate is 0 a second; it must be 1 to 100000 a second"),
         (r#","hold_ms":31000"#, "hold is 31000 ms; it must be 1000 to 30000 ms"),
         (r#","long_poll_ms":7001"#, "long poll is 7001 ms; it must be 0 to 7000 ms"),
         (r#","mode":"block""#, "mode \"block\" is neither relay nor hold"),

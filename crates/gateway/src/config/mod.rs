@@ -147,7 +147,7 @@ pub struct Northbound {
     /// How long a query of an open payment waits for its outcome, where its merchant has set nothing else; 0 answers
     /// at once.
     pub long_poll: Duration,
-    /// Requests of one merchant in a second, averaged over `merchant_burst` (OV-03).
+    /// Requests of one merchant in a second, averaged over `merchant_burst`, unless it has its own figures (OV-03).
     pub merchant_per_second: u32,
     /// Requests of one merchant at once.
     pub merchant_burst: u32,

@@ -60,7 +60,8 @@ impl Gateway {
     fn may_ask(&self, merchant: &Merchant) -> Result<(), Refusal> {
         let now_us = Clock::tick().as_ms().saturating_mul(1_000);
         let config = &self.config;
-        if !merchant.rate.take(now_us, config.merchant_per_second, config.merchant_burst) {
+        let (per_second, burst) = merchant.allowance(config);
+        if !merchant.rate.take(now_us, per_second, burst) {
             return Err(Refusal::Rate);
         }
         if !self.total.take(now_us, config.per_second, config.burst) {

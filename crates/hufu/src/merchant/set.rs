@@ -1,7 +1,7 @@
-//! `hufu merchant set`: how a merchant's tills are answered.
+//! `hufu merchant set`: how a merchant's tills are answered, and how much they may ask.
 
 use clap::Args;
-use gateway::admin::{Change, Command, MerchantRef, MerchantView};
+use gateway::admin::{Change, Command, MerchantRef, MerchantView, RateChange};
 use gateway::config::Config;
 use state_machine::MerchantId;
 
@@ -10,17 +10,18 @@ use crate::link::{command, one, running};
 use crate::output;
 use crate::settings::{ConfigFlag, JsonFlag, load};
 
-/// Changes how a merchant's tills are answered, at once; what is not named stays as it is.
+/// Changes how a merchant's tills are answered and how much they may ask, at once; what is not named stays as it is.
 ///
 /// In relay mode a pay request is answered with the wallet's first word, and the till asks again. In hold mode it is
 /// answered with the outcome, or with USERPAYING after the hold time. In both, a query of an open payment waits for the
 /// outcome up to the long-poll time. Each must end before the tills stop reading: 8 s for the official Java SDK as it
-/// comes, 10 s for most others.
+/// comes, 10 s for most others. What a merchant asks over its rate is refused as 未受理，未扣款: nothing was sent.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   hufu merchant set 1900000201 --mode hold --hold-ms 20000
   hufu merchant set '#7' --long-poll-ms 0
+  hufu merchant set '#7' --per-second 1000 --burst 2000
   hufu merchant set 1900000201 --mode relay --hold-ms default --long-poll-ms default")]
 pub(super) struct SetArgs {
     /// #NUMBER or MCH_ID[/SUB_MCH_ID][:APPID].
@@ -34,6 +35,12 @@ pub(super) struct SetArgs {
     /// Milliseconds that a query waits, 0 (off) to 7000; or default, for northbound.long_poll_ms.
     #[arg(long, value_name = "MS")]
     long_poll_ms: Option<Change>,
+    /// Requests of all its tills in a second, on average, 1 to 100000; or default, for northbound.merchant_per_second.
+    #[arg(long, value_name = "N")]
+    per_second: Option<Change>,
+    /// Requests of all its tills at once, 1 to 100000; or default, for northbound.merchant_burst.
+    #[arg(long, value_name = "N")]
+    burst: Option<Change>,
     #[command(flatten)]
     config: ConfigFlag,
     #[command(flatten)]
@@ -42,8 +49,12 @@ pub(super) struct SetArgs {
 
 /// Runs the verb.
 pub(super) fn run(args: &SetArgs) -> Outcome {
-    if args.mode.is_none() && args.hold_ms.is_none() && args.long_poll_ms.is_none() {
-        return Err(Failure::usage("say what is to change: --mode, --hold-ms or --long-poll-ms"));
+    let rate = RateChange { per_second: args.per_second, burst: args.burst };
+    let answering = args.mode.is_some() || args.hold_ms.is_some() || args.long_poll_ms.is_some();
+    if !answering && rate == RateChange::default() {
+        return Err(Failure::usage(
+            "say what is to change: --mode, --hold-ms, --long-poll-ms, --per-second or --burst",
+        ));
     }
     let config = load(&args.config.config)?;
     let view = match running(&config)? {
@@ -54,10 +65,11 @@ pub(super) fn run(args: &SetArgs) -> Outcome {
                 mode: args.mode.clone(),
                 hold_ms: args.hold_ms,
                 long_poll_ms: args.long_poll_ms,
+                rate,
             };
             command(&socket, &set)?
         }
-        None => in_store(&config, args)?,
+        None => in_store(&config, args, rate)?,
     };
     if args.json.json {
         return output::json(&view);
@@ -67,12 +79,12 @@ pub(super) fn run(args: &SetArgs) -> Outcome {
 }
 
 /// Changes it in the store, under its lock.
-fn in_store(config: &Config, args: &SetArgs) -> Result<MerchantView, Failure> {
+fn in_store(config: &Config, args: &SetArgs, rate: RateChange) -> Result<MerchantView, Failure> {
     let mut book = super::open_book(config, "changed")?;
     let internal = |err: &dyn std::fmt::Display| Failure::internal(format!("nothing was changed: {err}"));
     let all = book.merchants().map_err(|err| internal(&err))?;
     let views: Vec<MerchantView> = all.rows.iter().map(MerchantView::of).collect();
     let id = MerchantId(one(&views, &args.merchant)?.merchant);
-    gateway::admin::set(&mut book, id, args.mode.as_deref(), args.hold_ms, args.long_poll_ms)
+    gateway::admin::set(&mut book, id, args.mode.as_deref(), args.hold_ms, args.long_poll_ms, rate)
         .map_err(Failure::failed)
 }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use signer::Kind;
+use store::Settings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::support::{BEARER, Harness, KEY, NUMBER, OTHER_KEY, about, micropay, short, signed};
+use super::support::{
+    BEARER, Harness, KEY, NUMBER, OTHER_KEY, SUB_MCH_ID, about, merchant, micropay, short, signed,
+};
 use crate::config::Northbound;
+use crate::merchants::{Directory, Merchant};
 
 const PAY: &str = "/pay/micropay";
 
@@ -34,6 +38,26 @@ async fn all_merchants_together_have_a_rate() {
     let headers = format!("Authorization: Bearer {BEARER}\r\n");
     assert_eq!(harness.send("GET", "/v1/payments/P1", &headers, b"").await.status, 429);
     assert_eq!(harness.engine.calls().len(), calls, "nothing was asked for them");
+}
+
+#[tokio::test]
+async fn a_merchant_may_have_a_rate_of_its_own() {
+    let _covers = covers::covers(&["OV-03"]);
+    let harness = Harness::with(Northbound { merchant_per_second: 1, merchant_burst: 2, ..short() }).await;
+    let query = signed(KEY, Kind::Md5, &about(NUMBER));
+    let asked = async |count: usize| {
+        let mut taken = 0;
+        for _ in 0..count {
+            let answer = harness.post("/pay/orderquery", &query).await;
+            taken += usize::from(answer.get("err_code") == "ORDERNOTEXIST");
+        }
+        taken
+    };
+    assert!(asked(20).await < 20, "what all may");
+    let settings = Settings { burst: Some(1_000), ..Settings::default() };
+    let own = Merchant { settings, ..merchant(1, Some(SUB_MCH_ID), KEY, BEARER) };
+    harness.merchants.replace(Directory::new(vec![own]).unwrap());
+    assert_eq!(asked(20).await, 20, "what it may");
 }
 
 #[tokio::test]
