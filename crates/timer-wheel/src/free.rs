@@ -38,7 +38,13 @@ impl FreePlaces {
     }
 
     /// Adds a place that [`FreePlaces::grow`] made room for.
+    #[inline]
     pub(crate) fn add(&mut self, place: u32) {
+        // Beside those in hand it will be given out next, and the tree need not be touched for it.
+        if let Some(run_bit) = place.checked_sub(self.run_start).filter(|bit| *bit < u64::BITS) {
+            self.run |= 1 << run_bit;
+            return;
+        }
         let mut bit = place as usize;
         for level in &mut self.levels {
             let word = &mut level[bit / 64];
