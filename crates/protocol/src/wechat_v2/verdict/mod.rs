@@ -193,8 +193,3 @@ fn is_configuration(err_code: &str) -> bool {
     ) || err_code.starts_with("APPID_")
         || err_code.starts_with("MCHID_")
 }
-
-/// Checks a signature by a caller's function; an absent one needs no check.
-fn check(message: &Message<'_>, verify: impl FnOnce(&Message<'_>) -> Signature) -> Signature {
-    if message.get("sign").is_none() { Signature::Missing } else { verify(message) }
-}
