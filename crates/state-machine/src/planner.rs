@@ -90,6 +90,11 @@ impl Budget {
         }
     }
 
+    /// Whether the limit is as it was given.
+    const fn is_whole(&self) -> bool {
+        self.limit == self.limit_max
+    }
+
     /// How many more calls may go out at `now`.
     fn room(&mut self, now: Tick) -> u32 {
         if planted!(BudgetIgnored) {
@@ -305,6 +310,12 @@ impl Planner {
         for account in &mut self.accounts {
             let Account { query, reverse, deciding, pairs, prompted, asking, reversals, turn, .. } = account;
             if account.under_way >= account.calls_max {
+                continue;
+            }
+            let queues = [&*deciding, &*pairs, &*prompted, &*asking, &*reversals];
+            // The most common case by far. A limit that was halved grows each time that somebody looks.
+            if queues.iter().all(|queue| queue.is_empty()) && reverse.is_whole() {
+                *turn = turn.saturating_add(u8::from(query.room(now) > 0)) % PROMPTED_TURNS;
                 continue;
             }
             let mut first_wanted = |queue: &mut VecDeque<Waiting>| {

@@ -402,15 +402,14 @@ impl Shard {
 
     /// Sends the calls that have room.
     fn grant(&mut self, now: Now) {
-        let policy = self.config.policy;
         loop {
-            let orders = &self.orders;
+            let (orders, policy) = (&self.orders, &self.config.policy);
             let wanted = |order: OrderRef, call: Call| {
                 orders.get(order).is_some_and(|entry| {
                     let queued = entry.queued.is_some_and(|(queued, _)| queued == call);
                     queued
                         && matches!(
-                            entry.payment.next(now.tick, &policy),
+                            entry.payment.next(now.tick, policy),
                             Next::Call { call: next, at, .. } if next == call && at <= now.tick
                         )
                 })
