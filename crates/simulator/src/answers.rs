@@ -87,8 +87,8 @@ impl Wallet {
             match name.as_ref() {
                 "out_trade_no" => *value = format_compact!("X{stranger:020}"),
                 "transaction_id" => *value = format_compact!("4299{stranger:024}"),
-                "openid" => *value = openid(&caller.appid, u32::MAX).into(),
-                "time_end" => *value = Beijing::at(self.now_ms).compact().into(),
+                "openid" => *value = openid(&caller.appid, u32::MAX),
+                "time_end" => *value = Beijing::at(self.now_ms).compact(),
                 _ => {}
             }
         }
@@ -195,10 +195,10 @@ impl Wallet {
         let entry = &order.entry;
         let fen = entry.amount_fen.saturating_add(order.behaviour.surplus_fen).to_compact_string();
         let mut push = |name: &'static str, value: CompactString| answer.push(Cow::Borrowed(name), value);
-        push("openid", openid(&caller.appid, entry.payer).into());
+        push("openid", openid(&caller.appid, entry.payer));
         push("is_subscribe", CompactString::const_new("N"));
         if !caller.sub_appid.is_empty() {
-            push("sub_openid", openid(&caller.sub_appid, entry.payer).into());
+            push("sub_openid", openid(&caller.sub_appid, entry.payer));
             push("sub_is_subscribe", CompactString::const_new("N"));
         }
         push("trade_type", CompactString::const_new("MICROPAY"));
@@ -210,7 +210,7 @@ impl Wallet {
         push("transaction_id", entry.transaction_id.as_str().into());
         push("out_trade_no", entry.key.out_trade_no.as_str().into());
         push("attach", (&*order.attach).into());
-        push("time_end", Beijing::at(entry.paid_at_ms.unwrap_or(self.now_ms)).compact().into());
+        push("time_end", Beijing::at(entry.paid_at_ms.unwrap_or(self.now_ms)).compact());
     }
 
     /// A reversal's SUCCESS.
@@ -246,7 +246,10 @@ impl Wallet {
 }
 
 /// The payer under an `appid`: the same for ever.
-fn openid(appid: &str, payer: u32) -> String {
-    let mut rng = Rng::keyed(0, &format!("{appid}/{payer}"));
-    format!("o{}", rng.alphanumeric(27))
+fn openid(appid: &str, payer: u32) -> CompactString {
+    let mut rng = Rng::keyed_by(0, appid.bytes().chain([b'/']).chain(payer.to_compact_string().bytes()));
+    let mut text = CompactString::with_capacity(28);
+    text.push('o');
+    text.push_str(&rng.alphanumeric(27));
+    text
 }

@@ -1,5 +1,7 @@
 //! Times as the wallet writes them: Beijing time, always +08:00. Source: wechatpay-v2 §5.14.
 
+use compact_str::CompactString;
+
 /// A moment in Beijing.
 pub(crate) struct Beijing {
     year: i64,
@@ -38,9 +40,17 @@ impl Beijing {
     }
 
     /// `yyyyMMddHHmmss`, the form of `time_end`.
-    pub(crate) fn compact(&self) -> String {
+    pub(crate) fn compact(&self) -> CompactString {
         let (hour, minute, second) = self.clock();
-        format!("{}{hour:02}{minute:02}{second:02}", self.date())
+        let mut text = [b'0'; 14];
+        let (century, year) = (self.year.div_euclid(100), self.year.rem_euclid(100));
+        let pairs = [century, year, self.month, self.day, hour, minute, second];
+        for (place, pair) in text.chunks_exact_mut(2).zip(pairs) {
+            for (digit, of) in place.iter_mut().zip([pair / 10, pair % 10]) {
+                *digit += u8::try_from(of).unwrap_or_default();
+            }
+        }
+        CompactString::from_utf8_lossy(&text)
     }
 
     /// `yyyy-MM-dd HH:mm:ss`, the form of `refund_success_time_$n`.

@@ -2,6 +2,9 @@
 
 use compact_str::CompactString;
 
+/// The longest text that [`Rng::alphanumeric`] makes: no field of the wallet is longer.
+const ALPHANUMERIC_MAX: usize = 32;
+
 /// A seeded generator (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -16,7 +19,12 @@ impl Rng {
     /// Starts from `seed` and a text, so that two texts draw independently of each other's order.
     #[must_use]
     pub fn keyed(seed: u64, text: &str) -> Self {
-        Self(text.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        Self::keyed_by(seed, text.bytes())
+    }
+
+    /// As [`Rng::keyed`], for a text in pieces.
+    pub(crate) fn keyed_by(seed: u64, text: impl Iterator<Item = u8>) -> Self {
+        Self(text.fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         }))
     }
@@ -35,15 +43,16 @@ impl Rng {
         if bound == 0 { 0 } else { self.next_u64() % bound }
     }
 
-    /// `len` characters of `0-9 a-z A-Z`.
+    /// `len` characters of `0-9 a-z A-Z`, at most [`ALPHANUMERIC_MAX`].
     pub(crate) fn alphanumeric(&mut self, len: usize) -> CompactString {
         const SET: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-        let mut text = CompactString::with_capacity(len);
-        for _ in 0..len {
+        let mut text = [b'0'; ALPHANUMERIC_MAX];
+        let text = text.get_mut(..len).unwrap_or_default();
+        for place in text.iter_mut() {
             let index = usize::try_from(self.below(62)).unwrap_or_default();
-            text.push(char::from(SET.get(index).copied().unwrap_or(b'0')));
+            *place = SET.get(index).copied().unwrap_or(b'0');
         }
-        text
+        CompactString::from_utf8_lossy(text)
     }
 }
 

@@ -26,17 +26,18 @@ impl World {
                     return;
                 }
                 let leave_by = self.moment_of(leave_by);
-                self.send_pay(shard, order, &record, leave_by);
+                self.send_pay(shard, order, (n, &record), leave_by);
                 if self.setup.broken == Some(Broken::ReversesEarly) && n.is_multiple_of(20) {
                     self.later(1_000, Event::Rogue { n });
                 }
                 if self.setup.broken == Some(Broken::PaysTwice) && n.is_multiple_of(20) {
-                    self.send_pay(shard, order, &record, leave_by);
+                    self.send_pay(shard, order, (n, &record), leave_by);
                 }
             }
             Action::Call { order, call, kind, record, other_host: _ } => {
-                self.reasons.on_call(n_of(&record.key), kind, self.now);
-                self.send_call(shard, order, call, kind, &record);
+                let n = n_of(&record.key);
+                self.reasons.on_call(n, kind, self.now);
+                self.send_call(shard, order, call, kind, (n, &record));
             }
             Action::Answer { ticket, record, said } => {
                 self.judge_tenant(ticket, &record);

@@ -14,7 +14,7 @@ use super::judge::Wire;
 use super::kind::{Kind, Step};
 use super::network::Received;
 use super::setup::Broken;
-use super::tills::{n_of, provider_of};
+use super::tills::provider_of;
 use super::{Event, World};
 
 /// Names a call: slot and generation.
@@ -140,9 +140,9 @@ impl Calls {
 }
 
 impl World {
-    /// Sends the pay request of an order.
-    pub(super) fn send_pay(&mut self, shard: u16, order: OrderRef, record: &Arc<Record>, leave_by: u64) {
-        self.begin_call(shard, order, 0, What::Pay, record, leave_by);
+    /// Sends the pay request of an order, the one of the `n`-th payment.
+    pub(super) fn send_pay(&mut self, shard: u16, order: OrderRef, of: (u32, &Arc<Record>), leave_by: u64) {
+        self.begin_call(shard, order, 0, What::Pay, of, leave_by);
     }
 
     /// Makes any other call.
@@ -152,12 +152,12 @@ impl World {
         order: OrderRef,
         call: u32,
         kind: Call,
-        record: &Arc<Record>,
+        of: (u32, &Arc<Record>),
     ) {
         if kind == Call::Reverse && self.passes(Step::BeforeReverse) {
             return;
         }
-        self.begin_call(shard, order, call, What::Other(kind), record, u64::MAX);
+        self.begin_call(shard, order, call, What::Other(kind), of, u64::MAX);
     }
 
     fn begin_call(
@@ -166,19 +166,19 @@ impl World {
         order: OrderRef,
         call: u32,
         what: What,
-        record: &Arc<Record>,
+        (n, record): (u32, &Arc<Record>),
         leave_by: u64,
     ) {
         let provider = usize::try_from(provider_of(record.key.merchant).0).unwrap_or(0);
         self.judge.on_call(provider, what.wire());
         if what == What::Other(Call::Reverse) {
-            self.judge.on_reversal_begun(n_of(&record.key));
+            self.judge.on_reversal_begun(n);
         }
         let calling = Calling {
             shard,
             order,
             call,
-            n: n_of(&record.key),
+            n,
             what,
             record: Arc::clone(record),
             leave_by,

@@ -3,6 +3,7 @@
 use protocol::fact::Row;
 use protocol::wechat_v2::verdict::{Exchange, Signature};
 use protocol::xml::{Message, Reader};
+use state_machine::OrderKey;
 use state_machine::shard::Call as Ask;
 
 use super::bytes::Client;
@@ -195,8 +196,9 @@ impl World {
         let Some(calling) = self.calls.get(call) else { return };
         let (n, what, offset) = (calling.n, calling.what, calling.offset());
         let amount = calling.record.amount.map_or(0, protocol::Fen::get);
-        let refund_no = calling.record.repair_refund_no();
-        let request = self.request(n, what, amount, &refund_no, offset);
+        let refund_no = matches!(what, What::Other(Ask::Refund)).then(|| calling.record.repair_refund_no());
+        let key = calling.record.key;
+        let request = self.request(n, &key, what, amount, refund_no.as_deref().unwrap_or_default(), offset);
         let now_ms = self.true_ms();
         if matches!(what, What::Other(Ask::Query | Ask::LastQuery)) {
             self.refund_on_platform(n, now_ms);
@@ -226,7 +228,7 @@ impl World {
     /// A copy reaches the wallet; nobody hears its answer.
     pub(super) fn on_copy(&mut self, n: u32, what: What) {
         let amount = self.judge.durable(n).and_then(|record| record.amount).map_or(0, protocol::Fen::get);
-        let request = self.request(n, what, amount, "", 0);
+        let request = self.request(n, &key_of(n), what, amount, "", 0);
         let now_ms = self.true_ms();
         self.events += 1;
         let outcome = self.wallet.handle(&request, now_ms);
@@ -272,7 +274,7 @@ impl World {
         else {
             return;
         };
-        let mut request = self.request(n, What::Other(Ask::Refund), total_fee, "PLATFORM", 0);
+        let mut request = self.request(n, &key_of(n), What::Other(Ask::Refund), total_fee, "PLATFORM", 0);
         if let Call::Refund(refund) = &mut request.call {
             refund.refund_fee = refund_fee;
             refund.out_refund_no = compact_str::format_compact!("PLATFORM{n}");
@@ -332,8 +334,15 @@ impl World {
         Reply::Answer(answer)
     }
 
-    fn request(&self, n: u32, what: What, amount: u64, refund_no: &str, offset: usize) -> Request {
-        let key = key_of(n);
+    fn request(
+        &self,
+        n: u32,
+        key: &OrderKey,
+        what: What,
+        amount: u64,
+        refund_no: &str,
+        offset: usize,
+    ) -> Request {
         let number = key.number.as_str();
         let merchant = usize::try_from(key.merchant.0).unwrap_or(usize::MAX);
         let caller = self.callers.get(merchant).cloned().unwrap_or_default();

@@ -97,13 +97,17 @@ pub(super) const fn merchant_of(n: u32) -> MerchantId {
 
 /// The payment of a key.
 pub(super) fn n_of(key: &OrderKey) -> u32 {
-    n_of_text(key.number.as_str()).unwrap_or(u32::MAX / 2).saturating_mul(2) + key.merchant.0 % 2
+    n_of_bytes(key.number.as_bytes()).unwrap_or(u32::MAX / 2).saturating_mul(2) + key.merchant.0 % 2
 }
 
 /// The half of a payment's place that stands in its number.
 pub(super) fn n_of_text(number: &str) -> Option<u32> {
-    let digits = number.strip_prefix('W').filter(|digits| (1..=9).contains(&digits.len()))?;
-    digits.bytes().try_fold(0, |n, byte| byte.is_ascii_digit().then(|| 10 * n + u32::from(byte - b'0')))
+    n_of_bytes(number.as_bytes())
+}
+
+fn n_of_bytes(number: &[u8]) -> Option<u32> {
+    let digits = number.strip_prefix(b"W").filter(|digits| (1..=9).contains(&digits.len()))?;
+    digits.iter().try_fold(0, |n, byte| byte.is_ascii_digit().then(|| 10 * n + u32::from(byte - b'0')))
 }
 
 /// Who carries a merchant.
