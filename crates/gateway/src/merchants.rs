@@ -13,6 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use protocol::{AppId, MchId};
 use secrecy::ExposeSecret as _;
 use signer::{Case, Key, KeyError, Kind, Scratch};
+use state_machine::absence::{Absence, Absences};
 use state_machine::{MerchantId, ProviderId, UnixMs};
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 use store::{MerchantRow, Settings};
@@ -280,6 +281,13 @@ impl Directory {
         self.at(*self.by_id.get(&merchant)?)
     }
 
+    /// What becomes of money that no till asks about, merchant by merchant; `others` where one has set nothing.
+    #[must_use]
+    pub fn absences(&self, others: Absence) -> Absences {
+        let own = |one: &Merchant| (one.binding.merchant, one.absence(others));
+        Absences::new(others, self.merchants.iter().map(own))
+    }
+
     /// Every merchant, in the order given.
     #[must_use]
     pub fn merchants(&self) -> &[Merchant] {
@@ -337,6 +345,15 @@ impl Merchant {
     pub fn allowance(&self, config: &Northbound) -> (u32, u32) {
         let Settings { per_second, burst, .. } = self.settings;
         (per_second.unwrap_or(config.merchant_per_second), burst.unwrap_or(config.merchant_burst))
+    }
+
+    /// What becomes of money that no till asks about.
+    #[must_use]
+    pub fn absence(&self, others: Absence) -> Absence {
+        Absence {
+            rule: self.settings.absent_till.unwrap_or(others.rule),
+            after_ms: self.settings.absent_after_ms.map_or(others.after_ms, u64::from),
+        }
     }
 
     /// Whether it is served on a connection that showed `certificate`: always, unless it has named the certificates
@@ -476,7 +493,7 @@ mod tests {
     #[test]
     fn a_merchant_is_small() {
         // Tens of thousands of merchants; the indexes add about 100 bytes each.
-        assert!(size_of::<Merchant>() <= 512, "{}", size_of::<Merchant>());
+        assert!(size_of::<Merchant>() <= 576, "{}", size_of::<Merchant>());
     }
 
     #[test]

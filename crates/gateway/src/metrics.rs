@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use state_machine::absence::AbsentTill;
 use state_machine::record::State;
 use state_machine::{Channel, UnixMs};
 use thiserror::Error;
@@ -28,6 +29,7 @@ const TIMER_LAG: &str = "hufu_timer_lag_seconds";
 const QUEUE_DEPTH: &str = "hufu_shard_queue_depth";
 const REFUSALS: &str = "hufu_refusals_total";
 const ALARMS: &str = "hufu_alarms_total";
+const ABSENT_TILLS: &str = "hufu_absent_tills_total";
 const CONNECTIONS: &str = "hufu_connections";
 const CERTIFICATE_END: &str = "hufu_tls_certificate_end_timestamp_seconds";
 const TLS_RELOADS: &str = "hufu_tls_reloads_total";
@@ -323,6 +325,10 @@ fn register() {
     describe_gauge!(QUEUE_DEPTH, "Inputs that wait for a shard, by shard");
     describe_counter!(REFUSALS, "Requests of tills refused before anything was done for them, by cause");
     describe_counter!(ALARMS, "Things an operator must hear of, by alarm");
+    describe_counter!(
+        ABSENT_TILLS,
+        "Payments that were paid while no till asked, by what was done with the money"
+    );
     describe_gauge!(CONNECTIONS, "Open HTTP connections, of tills and of the admin address");
     describe_gauge!(
         CERTIFICATE_END,
@@ -346,6 +352,9 @@ fn register() {
     }
     for refusal in Refusal::ALL {
         counter!(REFUSALS, "outcome" => refusal.as_str()).absolute(0);
+    }
+    for action in [AbsentTill::Keep, AbsentTill::Reverse] {
+        counter!(ABSENT_TILLS, "outcome" => action.as_str()).absolute(0);
     }
     counter!(REVERSALS, "channel" => channel).absolute(0);
     for name in [DETECTION_DELAY, TOLD_DELAY, QUERIES, COMMIT_SECONDS, BATCH_RECORDS, TIMER_LAG] {
@@ -431,6 +440,11 @@ pub fn alarm(alarm: state_machine::shard::Alarm) {
     counter!(ALARMS, "outcome" => alarm.as_str()).increment(1);
 }
 
+/// Money that no till asked about was kept, or goes back.
+pub fn absent_till(action: AbsentTill) {
+    counter!(ABSENT_TILLS, "outcome" => action.as_str()).increment(1);
+}
+
 /// Somebody connected (`true`) or is gone.
 pub fn connection(opened: bool) {
     if opened {
@@ -469,7 +483,7 @@ fn ratio(part: u32, whole: u32) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{CallOutcome, Operation, Outcome, Refusal};
+    use super::{AbsentTill, CallOutcome, Operation, Outcome, Refusal};
     use state_machine::Channel;
 
     /// The names of DESIGN §7; a dashboard depends on them.
@@ -505,6 +519,7 @@ mod tests {
         }
         let line = "hufu_upstream_requests_total{channel=\"wechat_v2\",operation=\"refund_query\",outcome=\"lost\"} 0";
         assert!(text.contains(line), "{text}");
+        assert!(text.contains("hufu_absent_tills_total{outcome=\"keep\"}"), "{text}");
     }
 
     #[test]
@@ -519,6 +534,7 @@ mod tests {
         );
         super::detection_delay(Duration::from_millis(700));
         super::refused(Refusal::StoreDown);
+        super::absent_till(AbsentTill::Reverse);
         super::open(3, 9_007_199_254_740_993);
         super::query_budget(900, 1_800);
         super::upkeep();
@@ -529,6 +545,7 @@ mod tests {
             "hufu_upstream_request_seconds_bucket{channel=\"wechat_v2\",operation=\"refund\",le=\"0.025\"} 0",
             "hufu_detection_delay_seconds_bucket{le=\"1\"} 1",
             "hufu_refusals_total{outcome=\"store_down\"} 1",
+            "hufu_absent_tills_total{outcome=\"reverse\"} 1",
             "hufu_pending_payments 3",
             "hufu_query_budget_ratio 0.5",
         ] {

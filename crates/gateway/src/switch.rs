@@ -129,6 +129,7 @@ impl Switch {
         let socket = admin::bind(&config.listen.admin_socket)?;
         let (gateway_addr, admin_addr) = (address(&tills)?, address(&probes)?);
         let engine = EngineConfig {
+            absence: config.northbound.absence,
             policy: config.policy,
             quotas: config.providers.iter().zip(&providers).map(|(p, id)| (*id, p.quota)).collect(),
             orders_max: config.limits.orders_max,

@@ -41,6 +41,11 @@ impl<K: Copy, T, O> Waiting<K, T, O> {
         till
     }
 
+    /// Looks at the till that waits, if it does.
+    pub fn with_till<R>(&self, ticket: u64, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.entries.with(ticket, |entry| entry.till.as_ref().map(look)).flatten()
+    }
+
     /// Takes what is to be sent: once.
     pub fn take_outgoing(&self, ticket: u64) -> Option<O> {
         let outgoing = self.entries.with(ticket, |entry| entry.outgoing.take()).flatten();

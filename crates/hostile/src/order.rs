@@ -42,6 +42,7 @@ impl Order {
             orders_max: 4,
             waiters_max: 4,
             boot: BootId(1),
+            absences: state_machine::absence::Absences::default(),
         };
         let key = OrderKey { merchant: MerchantId(1), number: NUMBER.parse().expect("a number") };
         let shard = Shard::new(config, Tick::from_ms(STARTED_MS));

@@ -211,6 +211,8 @@ mod tests {
             long_poll_ms: None,
             per_second: None,
             burst: None,
+            absent_till: None,
+            absent_after_ms: None,
             client_certificates: Vec::new(),
             sign_kinds: String::new(),
             status: String::new(),

@@ -166,7 +166,10 @@ fn answers(view: &MerchantView) -> String {
     let ms = |name: &str, ms: Option<u32>| ms.map_or_else(String::new, |ms| format!(", {name} {ms} ms"));
     let rate = view.per_second.map_or_else(String::new, |rate| format!(", {rate}/s"));
     let burst = view.burst.map_or_else(String::new, |burst| format!(", {burst} at once"));
-    format!("{}{}{}{rate}{burst}", view.mode, ms("hold", view.hold_ms), ms("poll", view.long_poll_ms))
+    let absent = view.absent_till.as_ref().map_or_else(String::new, |rule| format!(", absent till {rule}"));
+    let after = ms("absent after", view.absent_after_ms);
+    let (hold, poll) = (ms("hold", view.hold_ms), ms("poll", view.long_poll_ms));
+    format!("{}{hold}{poll}{rate}{burst}{absent}{after}", view.mode)
 }
 
 /// Opens the merchants of the store under its lock; where that fails, nothing was `done`.

@@ -106,6 +106,7 @@ impl Machine {
             orders_max: 8,
             waiters_max: 8,
             boot: BootId(1),
+            absences: state_machine::absence::Absences::default(),
         };
         let key = |number: &str| OrderKey {
             merchant: MerchantId(1),

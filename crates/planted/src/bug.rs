@@ -92,6 +92,19 @@ bugs! {
     /// a paid order is reversed although nobody asked
     PaidReversed = "paid-order-reversed", breaks "INV-05", "INV-07";
 
+    // Tills that do not come back.
+
+    /// money that its merchant wants back if no till asks is kept at once
+    AbsenceNotHeld = "absence-not-held", breaks "absent-till";
+    /// what is held back for want of a till is forgotten: it is neither kept nor given back
+    AbsenceForgotten = "absence-forgotten", breaks "INV-12", "INV-18";
+    /// a till that asks about money that is held back does not count
+    ClaimIgnored = "claim-ignored", breaks "absent-till", "INV-12";
+    /// money that was held back is told as paid to the till that asks, and goes back all the same
+    ClaimedGivenBack = "claimed-and-given-back", breaks "INV-05", "INV-07";
+    /// a till that has hung up counts as one that listens
+    HungUpListens = "hung-up-till-listens", breaks "absent-till";
+
     // Record before act.
 
     /// tills are answered from what is not durable yet

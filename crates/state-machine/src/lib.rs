@@ -5,7 +5,7 @@
 //! production, in the seeded simulation and in the model checker.
 //!
 //! Read in this order: [`record`] (what is durable), [`payment`] (tables A and B of the decision table),
-//! [`reversal`] (tables C and D), [`till`] (what a till is told), [`planner`] (when to ask), [`shard`]
+//! [`reversal`] (tables C and D), [`absence`] (money that no till asks about), [`till`] (what a till is told), [`planner`] (when to ask), [`shard`]
 //! (all orders of one shard, their timers, and *record before act*).
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod absence;
 #[cfg(feature = "model")]
 mod canonical;
 pub mod key;

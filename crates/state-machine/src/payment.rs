@@ -13,6 +13,7 @@ use protocol::Fen;
 use protocol::fact::{Paid, Row};
 use timer_wheel::Tick;
 
+use crate::absence::Attendance;
 use crate::key::{BootId, Now, OrderKey, ProviderId};
 use crate::planner::Urgency;
 use crate::policy::Policy;
@@ -90,6 +91,9 @@ enum Stage {
         /// Lists in a row without any refund, which contradicts the query.
         none: u8,
     },
+    /// Paid, and nobody has been told: no till listened. The record stays open until one asks, or until the money
+    /// goes back. In memory alone: after a restart the wallet is asked again, and the time begins anew.
+    Unclaimed { paid: Box<Paid>, cause: Cause, until: Tick },
     /// Open, alarmed, the operator's.
     Held { at: Tick, rounds: u32, unpaid: u8 },
     /// Table C, or D for a repair refund.
@@ -120,6 +124,8 @@ pub struct Payment {
     queries: u32,
     /// Queries in a row without a usable answer (B1).
     unclear: u8,
+    /// Who is there as the present event comes: said with every one.
+    attendance: Attendance,
 }
 
 impl Payment {
@@ -156,6 +162,7 @@ impl Payment {
             deadline: Tick::MAX,
             queries: 0,
             unclear: 0,
+            attendance: Attendance { reverse_after_ms: None, listens: false },
         }
     }
 
@@ -181,6 +188,17 @@ impl Payment {
     #[must_use]
     pub const fn pay_is_over(&self) -> bool {
         self.closed_at.is_some()
+    }
+
+    /// Whether it is proven paid, and held back until a till asks.
+    #[must_use]
+    pub const fn is_unclaimed(&self) -> bool {
+        matches!(self.stage, Stage::Unclaimed { .. })
+    }
+
+    /// Says who is there as the next event comes.
+    pub const fn attend(&mut self, attendance: Attendance) {
+        self.attendance = attendance;
     }
 
     /// Names the version that the next durable record has.
@@ -245,7 +263,7 @@ impl Payment {
                 (Call::Reverse, at) => (Call::Reverse, at.max(self.guard(policy)), Urgency::Decides),
                 (call, at) => (call, at, Urgency::Decides),
             },
-            Stage::Settled => return Next::Nothing,
+            Stage::Unclaimed { .. } | Stage::Settled => return Next::Nothing,
         };
         Next::Call { call, at, urgency }
     }
@@ -254,7 +272,8 @@ impl Payment {
     #[must_use]
     pub fn expires_at(&self, policy: &Policy) -> Option<Tick> {
         match &self.stage {
-            Stage::Confirming { until, .. } => Some(*until),
+            Stage::Unclaimed { .. } if planted!(AbsenceForgotten) => None,
+            Stage::Confirming { until, .. } | Stage::Unclaimed { until, .. } => Some(*until),
             Stage::Waiting { .. } if planted!(GapBeforeReversal) => Some(self.deadline),
             Stage::Contested { .. } => Some(self.deadline),
             Stage::Reversing(reversal) => reversal.alarm_at(policy),
@@ -275,6 +294,7 @@ impl Payment {
             Stage::Confirming { .. }
             | Stage::Contested { .. }
             | Stage::Weighing { .. }
+            | Stage::Unclaimed { .. }
             | Stage::Held { .. }
             | Stage::Reversing(_)
             | Stage::Looking { .. }
@@ -292,6 +312,7 @@ impl Payment {
             | Stage::Confirming { .. }
             | Stage::Contested { .. }
             | Stage::Weighing { .. }
+            | Stage::Unclaimed { .. }
             | Stage::Held { .. }
             | Stage::Looking { .. }
             | Stage::Settled => (self.unclear / 2) % 2 == 1,
@@ -311,7 +332,7 @@ impl Payment {
     }
 
     /// [`Payment::expires_at`] has come: a refusal stands unconfirmed (A9, A11); a contested number is held
-    /// (A13); a reversal is not proven for long (C10).
+    /// (A13); a reversal is not proven for long (C10); no till has asked about money that is there.
     pub fn on_due(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
         let context = self.context(now.tick, policy);
         match &mut self.stage {
@@ -326,7 +347,9 @@ impl Payment {
                 self.reverse(Cause::Deadline, now, policy, effects);
             }
             Stage::Reversing(reversal) => effects.alarms.extend(reversal.alarms(&context)),
+            Stage::Unclaimed { until, .. } if now.tick >= *until => self.give_back(now, policy, effects),
             Stage::Confirming { .. }
+            | Stage::Unclaimed { .. }
             | Stage::Contested { .. }
             | Stage::Waiting { .. }
             | Stage::Weighing { .. }

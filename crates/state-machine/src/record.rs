@@ -83,6 +83,8 @@ pub enum Cause {
     Till,
     /// The till's reversal came before its payment: the number is closed (NM-00).
     Overtaken,
+    /// Paid, and no till asked or listened for as long as its merchant allows (`absence`): the money goes back.
+    AbsentTill,
 }
 
 impl Cause {
@@ -94,6 +96,7 @@ impl Cause {
             Self::Deadline => 100,
             Self::Till => 101,
             Self::Overtaken => 102,
+            Self::AbsentTill => 103,
         }
     }
 
@@ -104,6 +107,7 @@ impl Cause {
             100 => Some(Self::Deadline),
             101 => Some(Self::Till),
             102 => Some(Self::Overtaken),
+            103 => Some(Self::AbsentTill),
             row => Row::from_code(row).map(Self::Row),
         }
     }
@@ -116,6 +120,7 @@ impl Cause {
             Self::Deadline => "deadline",
             Self::Till => "till",
             Self::Overtaken => "overtaken",
+            Self::AbsentTill => "absent_till",
         }
     }
 }
@@ -276,7 +281,7 @@ pub struct Record {
     pub decided_at: Option<UnixMs>,
     /// The verified refusal, if there was one.
     pub refusal: Option<Box<Refusal>>,
-    /// What the wallet said of the money, if it was paid.
+    /// What the wallet said of the money, if it was paid; also where it went back because no till asked.
     pub paid: Option<Box<Paid>>,
     /// Fen returned upstream by refunds that are not ours (B9).
     pub refunded_fen: u64,

@@ -11,11 +11,12 @@ use planted::planted;
 use protocol::fact::RefundFact;
 use timer_wheel::{Handle, Tick, Wheel};
 
+use crate::absence::{Absences, AbsentTill, Attendance};
 use crate::key::{BootId, MerchantId, Now, OrderKey, ProviderId};
 use crate::payment::{Effects, Next, Payment};
 use crate::planner::{Planner, Quota, Urgency};
 use crate::policy::Policy;
-use crate::record::{Record, State};
+use crate::record::{Record, State, TillReversal};
 
 mod admission;
 mod commit;
@@ -56,6 +57,8 @@ pub struct Config {
     pub waiters_max: usize,
     /// The boot that ticks belong to.
     pub boot: BootId,
+    /// What each merchant wants done with money that no till asks about.
+    pub absences: Absences,
 }
 
 /// One order in memory.
@@ -79,6 +82,8 @@ struct Entry {
     /// The newest durable version. While there is none nobody is answered: the number may turn out to be
     /// known.
     durable: Option<Arc<Record>>,
+    /// PAID while nobody listened: until then some till must have asked, or the operator hears of it.
+    unheard: Option<Tick>,
     /// The request that made the payment, until its pay request is sent or discarded. It holds room in the
     /// pay quota.
     pay_ticket: Option<Ticket>,
@@ -100,6 +105,9 @@ pub struct Shard {
     /// The store does not take records at the moment.
     stalled: bool,
     draining: bool,
+    /// Of the reply that is being taken: whose tills have hung up, and whether one follows the payment all the same.
+    absent: Vec<Ticket>,
+    follows: bool,
 }
 
 impl Shard {
@@ -120,7 +128,26 @@ impl Shard {
             next_batch: 0,
             stalled: false,
             draining: false,
+            absent: Vec::new(),
+            follows: false,
         }
+    }
+
+    /// Merchants have changed their rules: what is decided from here on goes by these.
+    pub fn set_absences(&mut self, absences: Absences) {
+        self.config.absences = absences;
+    }
+
+    /// The requests that wait for an order, also of tills that have hung up: for [`Input::Attended`].
+    pub fn waiting(&self, order: OrderRef) -> impl Iterator<Item = Ticket> {
+        let entry = self.orders.get(order).into_iter();
+        entry.flat_map(|entry| &entry.waiters).map(|waiter| waiter.ticket)
+    }
+
+    /// The key of an order that is in memory.
+    #[must_use]
+    pub fn key(&self, order: OrderRef) -> Option<OrderKey> {
+        self.orders.get(order).map(|entry| entry.latest.key)
     }
 
     /// Makes no call for a second: to be said at the start of every process but the first on a store, since what
@@ -209,6 +236,13 @@ impl Shard {
             Input::Reverse(request) => self.on_reverse_request(&request, now),
             Input::Watch { ticket, key, wait } => self.on_watch(ticket, &key, wait, now),
             Input::Drain => self.drain(),
+            Input::Attended { gone, follows, reply } => {
+                self.absent = if planted!(HungUpListens) { Vec::new() } else { gone };
+                self.follows = follows;
+                self.handle(*reply, now);
+                self.absent = Vec::new();
+                self.follows = false;
+            }
             Input::PayLeft { order, at } => {
                 let policy = self.config.policy;
                 if let Some(entry) = self.orders.get_mut(order)
@@ -293,6 +327,7 @@ impl Shard {
             reserved: false,
             waiters: Vec::new(),
             durable: None,
+            unheard: None,
             pay_ticket: None,
         });
         self.index.insert(key, order);
@@ -304,6 +339,12 @@ impl Shard {
         let Some(entry) = self.orders.get_mut(order) else { return };
         let before = entry.payment.record().state;
         let mut effects = Effects::default();
+        let absence = self.config.absences.of(entry.latest.key.merchant);
+        // Who waits for an order that is held back has hung up: it was held back for that.
+        let waits = entry.waiters.iter().any(|waiter| !self.absent.contains(&waiter.ticket));
+        let listens = (waits || self.follows) && !entry.payment.is_unclaimed();
+        let reverse_after_ms = (absence.rule == AbsentTill::Reverse).then_some(absence.after_ms);
+        entry.payment.attend(Attendance { reverse_after_ms, listens });
         event(&mut entry.payment, &self.config.policy, &mut effects);
         if effects.changed {
             entry.payment.next_version(now);
@@ -316,6 +357,10 @@ impl Shard {
         }
         let key = entry.latest.key;
         let decided = entry.latest.state != before && entry.latest.is_definite();
+        let by_till = entry.latest.till_reversal != TillReversal::None;
+        if decided && !listens && entry.latest.state == State::Paid && !by_till {
+            entry.unheard = Some(now.tick.saturating_add(absence.after_ms));
+        }
         let settled = decided.then(|| Action::Settled {
             record: Arc::clone(&entry.latest),
             queries: entry.payment.queries(),
@@ -334,6 +379,12 @@ impl Shard {
     fn on_timer(&mut self, order: OrderRef, now: Now) {
         let Some(entry) = self.orders.get_mut(order) else { return };
         entry.timer = None;
+        if entry.unheard.is_some_and(|at| at <= now.tick) {
+            entry.unheard = None;
+            let key = entry.latest.key;
+            self.act(order, Action::Alarm { key, alarm: Alarm::PaidUnheard });
+            return self.schedule(order, now.tick);
+        }
         let is_idle = entry.undurable == 0 && entry.under_way.is_none() && entry.waiters.is_empty();
         if entry.payment.is_settled() && is_idle {
             let key = entry.latest.key;
@@ -393,7 +444,7 @@ impl Shard {
             Next::Nothing => {
                 entry.queued = None;
                 if entry.payment.is_settled() {
-                    wake(now.saturating_add(policy.retain_ms));
+                    wake(entry.unheard.unwrap_or_else(|| now.saturating_add(policy.retain_ms)));
                 }
             }
         }

@@ -159,7 +159,7 @@ fn failure(record: &Record) -> Fail<'_> {
         Some(Cause::Row(Row::A1)) => Fail::new("TRADE_ERROR", "支付请求未能送达，未扣款，请重新下单"),
         Some(Cause::Row(Row::B8)) => Fail::new("ORDERCLOSED", "订单已关闭，未扣款"),
         Some(Cause::Row(Row::B9)) => Fail::new("ORDERREVERSED", "订单已全额退款"),
-        Some(Cause::Row(_) | Cause::Deadline | Cause::Till | Cause::Overtaken) | None => {
+        Some(Cause::Row(_) | Cause::Deadline | Cause::Till | Cause::Overtaken | Cause::AbsentTill) | None => {
             Fail::new("TRADE_ERROR", "支付失败，未扣款")
         }
     }

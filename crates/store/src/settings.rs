@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use state_machine::absence::AbsentTill;
 use thiserror::Error;
 
 /// The first word of a stored text.
@@ -26,6 +27,13 @@ pub const LONG_POLL_MS: u32 = 4_000;
 
 /// The most requests that a merchant may be allowed in a second, and at once; as many as the configuration may say.
 pub const RATE_MAX: u32 = 100_000;
+/// The shortest time after which a till may count as absent, in milliseconds: tills ask every 5 to 10 s, and one that
+/// misses a turn is not gone. Source: wechatpay-v2 §4.3.
+pub const ABSENT_AFTER_MS_MIN: u32 = 15_000;
+/// How long a till may be absent where nobody has said anything else, in milliseconds.
+pub const ABSENT_AFTER_MS: u32 = 60_000;
+/// The longest such time: the customer stands there, and payments that nobody asks about stay in memory for as long.
+pub const ABSENT_AFTER_MS_MAX: u32 = 600_000;
 
 /// What a merchant has set; `None` where it has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,10 +49,27 @@ pub struct Settings {
     /// Its tills are only served on connections that showed one of these client certificates (SHA-256 of each); two
     /// while one replaces the other. `None` twice: any connection will do.
     pub client_certificates: [Option<[u8; 32]>; 2],
+    /// What becomes of money that no till asks about.
+    pub absent_till: Option<AbsentTill>,
+    /// How long after the proof of a payment its till counts as absent, [`ABSENT_AFTER_MS_MIN`] to
+    /// [`ABSENT_AFTER_MS_MAX`].
+    pub absent_after_ms: Option<u32>,
 }
 
 /// The names under which [`Settings::client_certificates`] are stored.
 const CERTIFICATES: [&str; 2] = ["client_certificate", "client_certificate_2"];
+
+/// The name under which [`Settings::absent_till`] is stored.
+const ABSENT_TILL: &str = "absent_till";
+
+/// Bytes as hexadecimal digits.
+struct Digits([u8; 32]);
+
+impl std::fmt::Display for Digits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// A setting outside of its bounds. Nothing was stored.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -83,13 +108,27 @@ impl Settings {
         within("long poll", self.long_poll_ms, " ms", [0, LONG_POLL_MS_MAX], poll)?;
         let rate = "a merchant that may ask nothing is one that is disabled";
         within("rate", self.per_second, " a second", [1, RATE_MAX], rate)?;
-        within("burst", self.burst, " requests", [1, RATE_MAX], rate)
+        within("burst", self.burst, " requests", [1, RATE_MAX], rate)?;
+        let absent =
+            "a till that asks every 10 s must not count as absent, and the customer does not wait for ever";
+        within(
+            "absent after",
+            self.absent_after_ms,
+            " ms",
+            [ABSENT_AFTER_MS_MIN, ABSENT_AFTER_MS_MAX],
+            absent,
+        )
     }
 
     /// The text that is stored; empty where nothing is set.
     #[must_use]
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
+        // Writing to a text cannot fail.
+        let mut write = |name: &str, value: &dyn std::fmt::Display| {
+            let version = if text.is_empty() { VERSION } else { "" };
+            let _ = write!(text, "{version} {name}={value}");
+        };
         for (name, value) in [
             ("hold_ms", self.hold_ms),
             ("long_poll_ms", self.long_poll_ms),
@@ -97,22 +136,19 @@ impl Settings {
             ("burst", self.burst),
         ] {
             if let Some(value) = value {
-                if text.is_empty() {
-                    text.push_str(VERSION);
-                }
-                // Writing to a text cannot fail.
-                let _ = write!(text, " {name}={value}");
+                write(name, &value);
             }
         }
         for (name, fingerprint) in CERTIFICATES.into_iter().zip(self.client_certificates) {
-            let Some(fingerprint) = fingerprint else { continue };
-            if text.is_empty() {
-                text.push_str(VERSION);
+            if let Some(fingerprint) = fingerprint {
+                write(name, &Digits(fingerprint));
             }
-            let _ = write!(text, " {name}=");
-            for byte in fingerprint {
-                let _ = write!(text, "{byte:02x}");
-            }
+        }
+        if let Some(rule) = self.absent_till {
+            write(ABSENT_TILL, &rule.as_str());
+        }
+        if let Some(value) = self.absent_after_ms {
+            write("absent_after_ms", &value);
         }
         text
     }
@@ -135,11 +171,18 @@ impl Settings {
                 }
                 continue;
             }
+            if name == ABSENT_TILL {
+                if settings.absent_till.replace(value.parse().ok()?).is_some() {
+                    return None;
+                }
+                continue;
+            }
             let place = match name {
                 "hold_ms" => &mut settings.hold_ms,
                 "long_poll_ms" => &mut settings.long_poll_ms,
                 "per_second" => &mut settings.per_second,
                 "burst" => &mut settings.burst,
+                "absent_after_ms" => &mut settings.absent_after_ms,
                 _ => return None,
             };
             if place.replace(value.parse().ok()?).is_some() {
@@ -167,7 +210,9 @@ pub fn fingerprint(digits: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, RATE_MAX, Settings};
+    use state_machine::absence::AbsentTill;
+
+    use super::{ABSENT_AFTER_MS_MAX, HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, RATE_MAX, Settings};
 
     #[test]
     fn settings_come_back_as_they_were_stored() {
@@ -226,6 +271,25 @@ mod tests {
     }
 
     #[test]
+    fn the_rule_of_absent_tills_comes_back_as_it_was_stored() {
+        for (absent_till, absent_after_ms, text) in [
+            (Some(AbsentTill::Reverse), None, "v1 absent_till=reverse"),
+            (None, Some(ABSENT_AFTER_MS_MAX), "v1 absent_after_ms=600000"),
+            (Some(AbsentTill::Keep), Some(15_000), "v1 absent_till=keep absent_after_ms=15000"),
+        ] {
+            let settings = Settings { absent_till, absent_after_ms, ..Settings::default() };
+            assert_eq!(settings.text(), text);
+            assert_eq!(Settings::read(text), Some(settings));
+        }
+        let late = Settings { absent_after_ms: Some(14_999), ..Settings::default() };
+        let told = late.check().unwrap_err().to_string();
+        assert!(
+            told.starts_with("absent after is 14999 ms; it must be 15000 to 600000 ms: a till"),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn what_this_version_did_not_write_is_not_guessed_at() {
         let _covers = covers::covers(&["INV-29"]);
         for text in [
@@ -236,7 +300,11 @@ mod tests {
             "v1 hold_ms=999",
             "v1 long_poll_ms=7001",
             "v1 long_poll_ms=07000",
-            "v1 absent=reverse",
+            "v1 rescan=refuse",
+            "v1 absent_till=give",
+            "v1 absent_till=keep absent_till=keep",
+            "v1 absent_after_ms=14999",
+            "v1 absent_after_ms=15000 absent_till=keep",
             "v1 hold_ms=8000 ",
             "v1 long_poll_ms=0 hold_ms=8000",
         ] {

@@ -158,9 +158,11 @@ impl Commands {
                 self.reload(&mut book)?;
                 Ok(Response::done(status.as_str()))
             }
-            Command::MerchantSet { of, mode, hold_ms, long_poll_ms, rate } => {
+            Command::MerchantSet { of, mode, hold_ms, long_poll_ms, rate, absence } => {
                 let id = self.merchant(&of)?;
-                let view = merchants::set(&mut book, id, mode.as_deref(), hold_ms, long_poll_ms, rate)?;
+                let mode = mode.as_deref();
+                let changes = merchants::Changes { mode, hold_ms, long_poll_ms, rate, absence };
+                let view = merchants::set(&mut book, id, &changes)?;
                 self.reload(&mut book)?;
                 Ok(Response::done(view))
             }

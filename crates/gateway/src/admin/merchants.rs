@@ -6,7 +6,7 @@ use state_machine::{MerchantId, UnixMs};
 use store::merchant::{Mode, NewMerchant, Northbound, ProviderRow, Rotation, SignKinds, api_key_digest};
 use store::{MerchantBook, MerchantError, MerchantRow, Settings};
 
-use super::protocol::{Change, Form, MerchantView, NewKeys, RateChange};
+use super::protocol::{AbsenceChange, Change, Form, MerchantView, NewKeys, RateChange, RuleWord};
 
 /// The shortest bearer key taken: its prefix and 32 characters.
 const API_KEY_MIN: usize = 40;
@@ -101,33 +101,44 @@ fn read(form: &Form, providers: &[ProviderRow]) -> Result<NewMerchant, String> {
     })
 }
 
-/// Answers the tills of a merchant in another way; what is `None` stays as it is.
+/// What is to change about how a merchant's tills are answered; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    /// `relay` or `hold`.
+    pub mode: Option<&'a str>,
+    /// How long a pay request is held, in hold mode.
+    pub hold_ms: Option<Change>,
+    /// How long a query of an open payment waits.
+    pub long_poll_ms: Option<Change>,
+    /// What it may ask.
+    pub rate: RateChange,
+    /// What becomes of money that no till asks about.
+    pub absence: AbsenceChange,
+}
+
+/// Answers the tills of a merchant in another way.
 ///
 /// # Errors
 ///
 /// In words: no such merchant, no such mode, or a value out of its bounds; nothing was written.
-pub fn set(
-    book: &mut MerchantBook,
-    id: MerchantId,
-    word: Option<&str>,
-    hold_ms: Option<Change>,
-    long_poll_ms: Option<Change>,
-    rate: RateChange,
-) -> Result<MerchantView, String> {
+pub fn set(book: &mut MerchantBook, id: MerchantId, changes: &Changes<'_>) -> Result<MerchantView, String> {
     let row = |book: &mut MerchantBook| {
         let all = book.merchants().map_err(|err| err.to_string())?;
         let found = all.rows.into_iter().find(|row| row.id == id);
         found.ok_or_else(|| "no such merchant in the store".to_owned())
     };
     let before = row(book)?;
+    let (rate, absence) = (changes.rate, changes.absence);
     let settings = Settings {
-        hold_ms: hold_ms.map_or(before.settings.hold_ms, Change::value),
-        long_poll_ms: long_poll_ms.map_or(before.settings.long_poll_ms, Change::value),
+        hold_ms: changes.hold_ms.map_or(before.settings.hold_ms, Change::value),
+        long_poll_ms: changes.long_poll_ms.map_or(before.settings.long_poll_ms, Change::value),
         per_second: rate.per_second.map_or(before.settings.per_second, Change::value),
         burst: rate.burst.map_or(before.settings.burst, Change::value),
+        absent_till: absence.rule.map_or(before.settings.absent_till, RuleWord::value),
+        absent_after_ms: absence.after_ms.map_or(before.settings.absent_after_ms, Change::value),
         ..before.settings
     };
-    let mode = word.map_or(Ok(before.mode), mode)?;
+    let mode = changes.mode.map_or(Ok(before.mode), mode)?;
     book.set_answering(id, mode, &settings).map_err(|err| err.to_string())?;
     Ok(MerchantView::of(&row(book)?))
 }

@@ -15,10 +15,10 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 pub use commands::{Admin, Commands};
-pub use merchants::{add, finish_rotation, list, new_api_key, rotate, set, set_certificates};
+pub use merchants::{Changes, add, finish_rotation, list, new_api_key, rotate, set, set_certificates};
 pub use protocol::{
-    Change, Command, Failure, Form, MerchantRef, MerchantView, NewKeys, PaymentView, PreviousKeyView,
-    RateChange, Response, TlsView,
+    AbsenceChange, Change, Command, Failure, Form, MerchantRef, MerchantView, NewKeys, PaymentView,
+    PreviousKeyView, RateChange, Response, RuleWord, TlsView,
 };
 pub use socket::{CallError, LINE_MAX, SocketError, bind, call, serve};
 

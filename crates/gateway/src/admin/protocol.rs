@@ -2,6 +2,7 @@
 
 use protocol::{AppId, Fen, MchId, OutTradeNo};
 use serde::{Deserialize, Serialize};
+use state_machine::absence::AbsentTill;
 use state_machine::record::TillReversal;
 use state_machine::{MerchantId, Record, UnixMs};
 use store::MerchantRow;
@@ -112,6 +113,9 @@ pub enum Command {
         /// What it may ask.
         #[serde(default)]
         rate: RateChange,
+        /// What becomes of money that no till asks about.
+        #[serde(default)]
+        absence: AbsenceChange,
     },
     /// Serves the tills of a merchant only where they showed one of these client certificates; none lifts that.
     /// Answered with a [`MerchantView`].
@@ -195,6 +199,53 @@ pub struct RateChange {
     pub burst: Option<Change>,
 }
 
+/// Another rule for money that no till asks about; what is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct AbsenceChange {
+    /// What becomes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleWord>,
+    /// When a till counts as absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<Change>,
+}
+
+/// A rule for money that no till asks about.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleWord {
+    /// It is kept.
+    Keep,
+    /// It goes back.
+    Reverse,
+    /// Whatever the configuration says.
+    Default,
+}
+
+impl std::str::FromStr for RuleWord {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "keep" => Ok(Self::Keep),
+            "reverse" => Ok(Self::Reverse),
+            "default" => Ok(Self::Default),
+            _ => Err("is none of keep, reverse, default"),
+        }
+    }
+}
+
+impl RuleWord {
+    pub(super) const fn value(self) -> Option<AbsentTill> {
+        match self {
+            Self::Keep => Some(AbsentTill::Keep),
+            Self::Reverse => Some(AbsentTill::Reverse),
+            Self::Default => None,
+        }
+    }
+}
+
 /// Another value for one setting.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
@@ -275,6 +326,12 @@ pub struct MerchantView {
     /// Requests at once, where the merchant has its own figure.
     #[serde(default)]
     pub burst: Option<u32>,
+    /// `keep` or `reverse`, where the merchant has set what becomes of money that no till asks about.
+    #[serde(default)]
+    pub absent_till: Option<String>,
+    /// When a till counts as absent, where the merchant has set it.
+    #[serde(default)]
+    pub absent_after_ms: Option<u32>,
     /// SHA-256 of the client certificates of which its tills show one; empty if they need none.
     #[serde(default)]
     pub client_certificates: Vec<String>,
@@ -349,6 +406,8 @@ impl MerchantView {
             long_poll_ms: row.settings.long_poll_ms,
             per_second: row.settings.per_second,
             burst: row.settings.burst,
+            absent_till: row.settings.absent_till.map(|rule| rule.as_str().to_owned()),
+            absent_after_ms: row.settings.absent_after_ms,
             client_certificates: row
                 .settings
                 .client_certificates

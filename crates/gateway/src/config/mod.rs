@@ -17,8 +17,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use state_machine::Policy;
+use state_machine::absence::Absence;
 use store::SealKey;
-use store::settings::{LONG_POLL_MS, LONG_POLL_MS_MAX};
+use store::settings::{
+    ABSENT_AFTER_MS, ABSENT_AFTER_MS_MAX, ABSENT_AFTER_MS_MIN, LONG_POLL_MS, LONG_POLL_MS_MAX,
+};
 use thiserror::Error;
 use toml::Table;
 use zeroize::Zeroizing;
@@ -147,6 +150,9 @@ pub struct Northbound {
     /// How long a query of an open payment waits for its outcome, where its merchant has set nothing else; 0 answers
     /// at once.
     pub long_poll: Duration,
+    /// What becomes of money that no till asks about, and when a till counts as absent, where its merchant has set
+    /// nothing else.
+    pub absence: Absence,
     /// Requests of one merchant in a second, averaged over `merchant_burst`, unless it has its own figures (OV-03).
     pub merchant_per_second: u32,
     /// Requests of one merchant at once.
@@ -179,6 +185,7 @@ impl Default for Northbound {
             heartbeat: Duration::from_secs(15),
             hold: Duration::from_secs(8),
             long_poll: Duration::from_millis(LONG_POLL_MS.into()),
+            absence: Absence::default(),
             merchant_per_second: 200,
             merchant_burst: 400,
             per_second: 20_000,
@@ -451,6 +458,12 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
         long_poll: Duration::from_millis(
             section.count("long_poll_ms", LONG_POLL_MS, 0..=LONG_POLL_MS_MAX, reader).into(),
         ),
+        absence: Absence {
+            rule: section.parsed_or("absent_till", absent.absence.rule, reader),
+            after_ms: section
+                .count("absent_after_ms", ABSENT_AFTER_MS, ABSENT_AFTER_MS_MIN..=ABSENT_AFTER_MS_MAX, reader)
+                .into(),
+        },
         merchant_per_second: section.count(
             "merchant_per_second",
             absent.merchant_per_second,

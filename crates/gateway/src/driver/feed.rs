@@ -35,6 +35,12 @@ impl Feed {
         Following { feed: Arc::clone(self), topic, changes: Some(changes) }
     }
 
+    /// Whether anybody follows `topic` at this moment.
+    #[must_use]
+    pub fn has_followers(&self, topic: Topic) -> bool {
+        self.lock().contains_key(&topic)
+    }
+
     /// Something about the payment has become durable.
     pub fn wake(&self, key: &OrderKey) {
         let topics = self.lock();
@@ -98,7 +104,9 @@ mod tests {
         let again = feed.follow(Topic::Payment(one));
         drop(payment);
         assert_eq!(feed.lock().len(), 3);
+        assert!(feed.has_followers(Topic::Payment(one)), "the second is still there");
         drop((again, merchant, second));
+        assert!(!feed.has_followers(Topic::Payment(one)));
         assert!(feed.lock().is_empty());
     }
 }

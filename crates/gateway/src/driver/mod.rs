@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use protocol::TransactionId;
+use state_machine::absence::{Absence, Absences};
 use state_machine::planner::{Quota, WINDOW_MS};
 use state_machine::shard::{
     BatchId, Config as ShardConfig, Input, NotAccepted, Outcome, PayRequest, ReverseRequest, Shard, Wait,
@@ -64,6 +65,8 @@ pub struct EngineConfig {
     pub shards: u32,
     /// This boot of the machine.
     pub boot: BootId,
+    /// What becomes of money that no till asks about, where its merchant has set nothing.
+    pub absence: Absence,
 }
 
 /// Why the engine does not start.
@@ -180,6 +183,8 @@ pub fn start(
             commit: Box::new(move |batch| submit(&queue, number, batch)),
             under_way: None,
             risks: Vec::new(),
+            absence: config.absence,
+            directory: Arc::default(),
         };
         let spawned =
             std::thread::Builder::new().name(format!("hufu-shard-{number}")).spawn(move || thread.run())?;
@@ -254,6 +259,7 @@ fn shard_config(config: &EngineConfig, shards: u32) -> ShardConfig {
         orders_max: config.orders_max.div_ceil(shards),
         waiters_max: WAITERS_MAX,
         boot: config.boot,
+        absences: Absences::new(config.absence, []),
     }
 }
 

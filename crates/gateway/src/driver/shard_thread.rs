@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
+use protocol::fact::{PayFact, QueryFact};
+use state_machine::absence::{Absence, AbsentTill};
 use state_machine::record::{Record, State};
-use state_machine::shard::{Action, Batch, BatchId, Input, OrderRef, Outcome, Shard};
+use state_machine::shard::{Action, Alarm, Batch, BatchId, Input, OrderRef, Outcome, Shard};
 use state_machine::{Now, OrderKey};
 use store::CommitError;
 
@@ -18,7 +20,8 @@ use super::lookups::Lookups;
 use super::publish::Published;
 use super::tickets::Tickets;
 use crate::clock::Clock;
-use crate::engine::Told;
+use crate::engine::{Told, Topic};
+use crate::merchants::Directory;
 use crate::metrics;
 
 /// Inputs taken in one step, so that batches stay within a commit of a few milliseconds.
@@ -71,6 +74,10 @@ pub(super) struct ShardThread {
     pub(super) under_way: Option<BatchId>,
     /// What each slot adds to the two gauges.
     pub(super) risks: Vec<(bool, u64)>,
+    /// What becomes of money that no till asks about, where its merchant has set nothing.
+    pub(super) absence: Absence,
+    /// The merchants whose rules the shard goes by.
+    pub(super) directory: Arc<Directory>,
 }
 
 impl ShardThread {
@@ -116,12 +123,44 @@ impl ShardThread {
                     Message::Stop => return,
                 }
             }
+            self.follow_merchants();
+            for taken in &mut inputs {
+                if let Taken::Reply(input) = taken {
+                    self.attend(input);
+                }
+            }
             if let Some(batch) = self.shard.step(inputs.drain(..).filter_map(Taken::into_input), now) {
                 self.hand_over(batch);
             }
             self.act_all(now);
             self.report_budget(now);
         }
+    }
+
+    /// The shard goes by what merchants have set at this moment.
+    fn follow_merchants(&mut self) {
+        let merchants = self.shared.callers.merchants.load();
+        if !Arc::ptr_eq(&merchants, &self.directory) {
+            self.directory = Arc::clone(&merchants);
+            self.shard.set_absences(self.directory.absences(self.absence));
+        }
+    }
+
+    /// Says who listens as a reply comes that may show money: a till that has hung up waits in the shard all the
+    /// same, and one that has a stream open does not.
+    fn attend(&self, input: &mut Input) {
+        let (Input::PayReply { order, fact: PayFact::Paid(_), .. }
+        | Input::QueryReply { order, fact: QueryFact::Paid(_), .. }
+        | Input::RefundsReply { order, .. }) = *input
+        else {
+            return;
+        };
+        let Some(key) = self.shard.key(order) else { return };
+        let tickets = &self.shared.tickets;
+        let gone = self.shard.waiting(order).filter(|ticket| !tickets.is_heard(*ticket)).collect();
+        let follows = self.shared.feed.has_followers(Topic::Payment(key));
+        let reply = std::mem::replace(input, Input::Drain);
+        *input = Input::Attended { gone, follows, reply: Box::new(reply) };
     }
 
     /// The share of the query budget in use, over all shards.
@@ -241,7 +280,18 @@ impl ShardThread {
     }
 }
 
-fn warn(key: &OrderKey, alarm: state_machine::shard::Alarm) {
+fn warn(key: &OrderKey, alarm: Alarm) {
+    let absent = |action: AbsentTill, told: &str| {
+        metrics::absent_till(action);
+        tracing::warn!(merchant = key.merchant.0, out_trade_no = %key.number, action = action.as_str(), "{told}");
+    };
+    // No trouble of the switch's: a till is not there.
+    if alarm == Alarm::PaidUnheard {
+        return absent(AbsentTill::Keep, "paid and kept, and no till has asked since: tell the merchant");
+    }
+    if alarm == Alarm::AbsentTill {
+        return absent(AbsentTill::Reverse, "paid, and no till has asked since: the money goes back");
+    }
     metrics::alarm(alarm);
     tracing::warn!(
         merchant = key.merchant.0,

@@ -57,6 +57,11 @@ impl Tickets {
         self.0.key(ticket.0)
     }
 
+    /// Whether its till still waits: it has not hung up, and its patience is not over.
+    pub(super) fn is_heard(&self, ticket: Ticket) -> bool {
+        self.0.with_till(ticket.0, |till| !till.is_closed()).unwrap_or(false)
+    }
+
     /// Drops a request without an answer.
     pub(super) fn close(&self, ticket: Ticket) {
         self.0.close(ticket.0);
@@ -87,7 +92,9 @@ mod tests {
         assert!(tickets.take_outgoing(ticket).is_none());
         assert!(tickets.key(ticket).is_none());
         let (hung_up, answer) = tickets.open(record("P00002").key, None);
+        assert!(tickets.is_heard(hung_up) && !tickets.is_heard(ticket));
         drop(answer);
+        assert!(!tickets.is_heard(hung_up));
         tickets.tell(hung_up, Told::Refused(NotAccepted::Full));
         assert!(tickets.key(hung_up).is_none());
     }

@@ -21,7 +21,8 @@ use hyper::body::Incoming;
 use hyper::header::LINK;
 use hyper::{Method, Request, StatusCode};
 use state_machine::Record;
-use state_machine::shard::{NotAccepted, Said, relation};
+use state_machine::record::State;
+use state_machine::shard::{NotAccepted, Said, Wait, relation};
 use tokio::sync::oneshot;
 
 pub use accept::{Accept, Opened, Protocol, TlsListener};
@@ -132,6 +133,33 @@ impl Gateway {
             }
             (Ok(None), Some(why)) => Known::NotTaken(why),
             (Ok(None), None) | (Err(StoreDown), _) => Known::Nothing,
+        }
+    }
+}
+
+/// How long the engine may take for a question that waits for no outcome: a commit, where the question decides one.
+const QUESTION_MAX: Duration = Duration::from_secs(1);
+
+impl Gateway {
+    /// What a till is told that asks about `found` and waits for no outcome. That it asks moves its payment forward,
+    /// and money that is held back for want of a till is the till's from here on: it is told so at once.
+    async fn asked(&self, found: Arc<Record>, absent_after_ms: u64) -> Arc<Record> {
+        if !found.is_definite() {
+            return match wait(self.engine.watch(found.key, Wait::Nothing), QUESTION_MAX).await {
+                Waited::Told(Told::Answer { record, .. }) => record,
+                Waited::Told(Told::Refused(_)) | Waited::Open => found,
+            };
+        }
+        self.heard(&found, absent_after_ms);
+        found
+    }
+
+    /// Some till hears of `found`: nobody need be told that no till has, as long as the engine would.
+    fn heard(&self, found: &Record, absent_after_ms: u64) {
+        let paid_at = found.decided_at.filter(|_| found.state == State::Paid);
+        let since_ms = paid_at.map(|at| Clock::wall().0.saturating_sub(at.0));
+        if since_ms.is_some_and(|ms| u64::try_from(ms).unwrap_or(0) <= absent_after_ms) {
+            drop(self.engine.watch(found.key, Wait::Nothing));
         }
     }
 }

@@ -104,6 +104,7 @@ fn record(source: &mut Source<'_>) -> Record {
             0 => Cause::Deadline,
             1 => Cause::Till,
             2 => Cause::Overtaken,
+            3 => Cause::AbsentTill,
             byte => Cause::Row(row(byte)),
         }),
         proof: (has & 2 != 0).then(|| row(source.byte())),

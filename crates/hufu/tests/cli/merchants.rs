@@ -43,6 +43,17 @@ fn a_merchant_that_was_added_is_listed_and_its_keys_are_shown_once() {
     let refused = set(&["--long-poll-ms", "60000"]);
     assert!(refused.code == 1 && refused.err.contains("0 to 7000 ms"), "{refused:?}");
     assert_eq!(set(&[]).code, 2, "nothing is to change");
+    let absent = set(&["--absent-till", "reverse", "--absent-after-ms", "90000"]);
+    assert_eq!(absent.code, 0, "{absent:?}");
+    let view = &absent.json()[0];
+    assert_eq!((&view["absent_till"], &view["absent_after_ms"]), (&"reverse".into(), &90_000.into()));
+    let shown = run(&["merchant", "list", "--config", &config]);
+    assert!(shown.out.contains("absent till reverse, absent after 90000 ms"), "{shown:?}");
+    let refused = set(&["--absent-after-ms", "14999"]);
+    assert!(refused.code == 1 && refused.err.contains("15000 to 600000 ms"), "{refused:?}");
+    assert_eq!(set(&["--absent-till", "give"]).code, 2, "there is no such rule");
+    let unset = set(&["--absent-till", "default"]);
+    assert_eq!(unset.json()[0]["absent_till"], serde_json::Value::Null);
     let back = set(&["--hold-ms", "default"]);
     assert_eq!(
         (&back.json()[0]["mode"], &back.json()[0]["hold_ms"]),

@@ -117,6 +117,7 @@ impl Switch {
             orders_max: self.orders_max.div_ceil(shards),
             waiters_max: WAITERS_MAX,
             boot: self.boot,
+            absences: state_machine::absence::Absences::default(),
         }
     }
 }

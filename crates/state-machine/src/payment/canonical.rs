@@ -44,6 +44,7 @@ impl Payment {
             Stage::Weighing { at, rounds, none, .. } => {
                 (present.until(*at), present.rounds(*rounds), none).hash(into);
             }
+            Stage::Unclaimed { cause, until, .. } => (cause, present.until(*until)).hash(into),
             Stage::Held { at, rounds, unpaid } => {
                 (present.until(*at), present.rounds(*rounds), unpaid.min(&2)).hash(into);
             }

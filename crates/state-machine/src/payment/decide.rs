@@ -6,6 +6,7 @@ use planted::planted;
 use protocol::fact::{Paid, RefundFact, ReverseFact, Row};
 
 use super::{Effects, Payment, Stage};
+use crate::absence::Attendance;
 use crate::key::Now;
 use crate::policy::Policy;
 use crate::record::{Cause, Claim, Held, State, TillReversal};
@@ -36,7 +37,7 @@ impl Payment {
     pub fn on_reversal_asked(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
         match self.record.state {
             State::Accepted | State::Pending => match self.stage {
-                Stage::Waiting { .. } => {
+                Stage::Waiting { .. } | Stage::Unclaimed { .. } => {
                     self.record.till_reversal = TillReversal::Asked;
                     self.reverse(Cause::Till, now, policy, effects);
                 }
@@ -103,7 +104,70 @@ impl Payment {
         }
     }
 
+    /// Proven paid. That is told at once, unless nobody is there to hear it and the merchant then wants it back.
     pub(super) fn pay(
+        &mut self,
+        paid: Box<Paid>,
+        cause: Cause,
+        now: Now,
+        policy: &Policy,
+        effects: &mut Effects,
+    ) {
+        let Attendance { reverse_after_ms, listens } = self.attendance;
+        if let Some(after_ms) = reverse_after_ms
+            && !listens
+            && self.may_be_given_back()
+            && !planted!(AbsenceNotHeld)
+        {
+            self.record.refusal = None; // Whatever was refused, there is money.
+            let until = now.tick.saturating_add(after_ms);
+            self.stage = Stage::Unclaimed { paid, cause, until };
+            return;
+        }
+        self.settle_paid(paid, cause, now, policy, effects);
+    }
+
+    /// Whether this order may be reversed by nobody's order but the absence of its till: it is ours beyond doubt, the
+    /// wallet holds all of it, and neither a till nor an operator has a say in it yet.
+    const fn may_be_given_back(&self) -> bool {
+        matches!(self.record.claim, Claim::Ours)
+            && matches!(self.record.till_reversal, TillReversal::None)
+            && self.record.held.is_none()
+            && self.record.refunded_fen == 0
+    }
+
+    /// A till asks about an order that is held back: it is paid, and stays so.
+    pub fn on_claimed(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
+        if planted!(ClaimIgnored) {
+            return;
+        }
+        if let Some((paid, cause)) = self.take_unclaimed() {
+            self.settle_paid(paid, cause, now, policy, effects);
+            if planted!(ClaimedGivenBack) {
+                self.start_reversal(now, policy);
+            }
+        }
+    }
+
+    /// No till has asked in time: the money goes back. Where the merchant has changed its mind meanwhile, it is kept.
+    pub(super) fn give_back(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
+        let Some((paid, cause)) = self.take_unclaimed() else { return };
+        if self.attendance.reverse_after_ms.is_none() {
+            return self.settle_paid(paid, cause, now, policy, effects);
+        }
+        effects.alarms.push(Alarm::AbsentTill);
+        self.record.paid = Some(paid); // For the books: this is what goes back.
+        self.reverse(Cause::AbsentTill, now, policy, effects);
+    }
+
+    fn take_unclaimed(&mut self) -> Option<(Box<Paid>, Cause)> {
+        let Stage::Unclaimed { paid, cause, .. } = &self.stage else { return None };
+        let taken = (paid.clone(), *cause);
+        self.stage = Stage::Settled;
+        Some(taken)
+    }
+
+    fn settle_paid(
         &mut self,
         paid: Box<Paid>,
         cause: Cause,

@@ -45,7 +45,9 @@ impl Payment {
                 }
             }
             // What a query found under the number is another's.
-            Stage::Weighing { .. } | Stage::Held { .. } if self.record.state.is_undecided() => {
+            Stage::Weighing { .. } | Stage::Unclaimed { .. } | Stage::Held { .. }
+                if self.record.state.is_undecided() =>
+            {
                 if fact == PayFact::Unsent {
                     self.fail(Cause::Row(row), now, effects);
                 } else if matches!(fact, PayFact::NumberTaken { .. }) {
@@ -62,6 +64,7 @@ impl Payment {
             | Stage::Confirming { .. }
             | Stage::Contested { .. }
             | Stage::Weighing { .. }
+            | Stage::Unclaimed { .. }
             | Stage::Held { .. }
             | Stage::Looking { .. }
             | Stage::Settled => {}

@@ -42,7 +42,8 @@ impl Payment {
                     self.on_looked(0, fact, now, policy, effects);
                 }
             }
-            Stage::Weighing { .. } | Stage::Settled => {}
+            // Proven already: a query that was under way then proves nothing new.
+            Stage::Unclaimed { .. } | Stage::Weighing { .. } | Stage::Settled => {}
         }
     }
 
@@ -345,6 +346,7 @@ impl Payment {
             Stage::Waiting { .. }
             | Stage::Confirming { .. }
             | Stage::Contested { .. }
+            | Stage::Unclaimed { .. }
             | Stage::Held { .. }
             | Stage::Looking { .. }
             | Stage::Settled => {}

@@ -152,6 +152,7 @@ impl Shard {
         entry.latest = Arc::new(payment.record().clone());
         entry.payment = payment;
         entry.undurable = 0;
+        entry.unheard = None;
         let mut waiters = std::mem::take(&mut entry.waiters);
         if planted!(WaitersForgotten) {
             waiters.clear();

@@ -112,6 +112,8 @@ impl Frozen {
             next_batch: self.next_batch,
             stalled: self.stalled,
             draining: self.draining,
+            absent: Vec::new(),
+            follows: false,
         }
     }
 
@@ -165,6 +167,7 @@ impl Frozen {
         entry.payment.canonical(present, into);
         present.record(&entry.latest, into);
         (entry.undurable, entry.reserved, entry.pay_ticket.is_some()).hash(into);
+        entry.unheard.map(|at| present.until(at)).hash(into);
         entry.durable.iter().for_each(|record| present.record(record, into));
         entry.under_way.map(|(_, call)| call).hash(into);
         entry.queued.map(|(call, _)| call).hash(into);

@@ -164,6 +164,19 @@ pub enum Input {
         /// What the list says.
         fact: RefundsFact,
     },
+    /// A reply that may show money, from a driver that knows which tills are still there. Without it whoever waits
+    /// counts as there, also tills that have hung up since.
+    Attended {
+        /// Requests that wait for the order ([`Shard::waiting`]) and whose tills have hung up or are not patient any
+        /// more.
+        ///
+        /// [`Shard::waiting`]: super::Shard::waiting
+        gone: Vec<Ticket>,
+        /// Whether a till follows the payment without a request that waits.
+        follows: bool,
+        /// The reply.
+        reply: Box<Self>,
+    },
     /// Stop taking new payments; everything else goes on.
     Drain,
 }
@@ -215,6 +228,10 @@ pub enum Alarm {
     RepairRefund,
     /// The order's row in the store cannot be trusted: nothing is done for it until somebody has looked.
     SetAside,
+    /// Paid and kept, and no till has asked or listened since, for as long as its merchant has said.
+    PaidUnheard,
+    /// Paid, and no till asked or listened for so long: the money goes back.
+    AbsentTill,
 }
 
 impl Alarm {
@@ -233,6 +250,8 @@ impl Alarm {
             Self::LateSuccess => "late_success",
             Self::RepairRefund => "repair_refund",
             Self::SetAside => "set_aside",
+            Self::PaidUnheard => "paid_unheard",
+            Self::AbsentTill => "absent_till",
         }
     }
 }

@@ -73,6 +73,9 @@ impl Shard {
     /// A reversal meets its order.
     pub(super) fn reverse_existing(&mut self, order: OrderRef, ticket: Ticket, now: Now) {
         self.apply(order, now, |payment, policy, effects| payment.on_reversal_asked(now, policy, effects));
+        if let Some(entry) = self.orders.get_mut(order) {
+            entry.unheard = None;
+        }
         self.wait(order, Waiter { ticket, asked: Asked::Reversal });
     }
 
@@ -87,8 +90,21 @@ impl Shard {
         }
     }
 
-    /// A till asks for an order: it is asked about earlier, where gap and budget allow.
+    /// A till asks for an order: it is asked about earlier, where gap and budget allow; and if it is paid and was held
+    /// back for want of a till, that is recorded now, and then told.
     fn prompt(&mut self, order: OrderRef, now: Now) {
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        let was_unheard = entry.unheard.take().is_some();
+        if entry.payment.is_unclaimed() {
+            self.apply(order, now, |payment, policy, effects| payment.on_claimed(now, policy, effects));
+            if let Some(entry) = self.orders.get_mut(order) {
+                entry.unheard = None;
+            }
+            return;
+        }
+        if was_unheard {
+            return self.schedule(order, now.tick);
+        }
         if self.orders.get_mut(order).is_some_and(|entry| entry.payment.prompt()) {
             self.schedule(order, now.tick);
         }

@@ -1,5 +1,6 @@
 //! The shard driven by scripts, from a till's request to the last call.
 
+mod absent;
 mod crash;
 mod durability;
 mod facts;

@@ -203,10 +203,14 @@ async fn answer(
         Route::List => list::list(gateway, &caller, query).await,
         Route::Follow(number) => {
             let key = key_of(merchant, &number)?;
-            stream::of_payment(gateway, &caller, key, &head.headers, query).await
+            let absence = merchant.absence(gateway.config.absence);
+            stream::of_payment(gateway, &caller, (key, absence.after_ms), &head.headers, query).await
         }
         Route::FollowAll => stream::of_merchant(gateway, &caller, &head.headers, query).await,
-        Route::Show(number) => show(gateway, key_of(merchant, &number)?, &head.headers).await,
+        Route::Show(number) => {
+            let absence = merchant.absence(gateway.config.absence);
+            show(gateway, key_of(merchant, &number)?, absence.after_ms, &head.headers).await
+        }
         Route::Reverse(number) => {
             if !matches!(body.trim_ascii(), b"" | b"{}") {
                 return Err(Problem::malformed("a reversal has no members".to_owned()).into());
@@ -278,12 +282,17 @@ async fn open(gateway: &Gateway, key: OrderKey, headers: &HeaderMap) -> Result<R
     }
 }
 
-async fn show(gateway: &Gateway, key: OrderKey, headers: &HeaderMap) -> Result<Reply, Refused> {
+async fn show(
+    gateway: &Gateway,
+    key: OrderKey,
+    absent_after_ms: u64,
+    headers: &HeaderMap,
+) -> Result<Reply, Refused> {
     let found = gateway.engine.find(&key).wait().await.map_err(|_| Problem::store_down())?;
     let record: Arc<Record> = found.ok_or_else(Problem::not_found)?;
     let seconds = request::wait_s(headers).unwrap_or(0);
     if record.is_definite() || seconds == 0 {
-        return Ok(payment_reply(&record, headers));
+        return Ok(payment_reply(&*gateway.asked(record, absent_after_ms).await, headers));
     }
     let told = gateway.engine.watch(key, Wait::Definite);
     match wait(told, Duration::from_secs(seconds)).await {

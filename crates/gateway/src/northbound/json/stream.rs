@@ -113,18 +113,20 @@ pub(super) async fn of_merchant(
     Ok(opened.reply(gateway, caller, EventQuery { after, ..first }, found.events, headers))
 }
 
-/// `GET /v1/payments/{out_trade_no}/events`: one payment, from its beginning, until its outcome has been told.
+/// `GET /v1/payments/{out_trade_no}/events`: one payment, from its beginning, until its outcome has been told. As long
+/// as it is open, the payment's till listens.
 pub(super) async fn of_payment(
     gateway: &Gateway,
     caller: &Caller,
-    key: OrderKey,
+    (key, absent_after_ms): (OrderKey, u64),
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Result<Reply, Refused> {
     let after = heard(headers, query)?;
     let opened = Opened::new(gateway, caller, Topic::Payment(key))?;
     let found = gateway.engine.find(&key).wait().await.map_err(|_| Problem::store_down())?;
-    let present = found.ok_or_else(Problem::not_found)?;
+    // After it follows: what was proven before is claimed here, and what is proven later finds it listening.
+    let present = gateway.asked(found.ok_or_else(Problem::not_found)?, absent_after_ms).await;
     let first = EventQuery {
         merchant: key.merchant,
         number: Some(key.number),

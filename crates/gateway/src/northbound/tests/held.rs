@@ -125,7 +125,10 @@ async fn no_patience_answers_at_once() {
     let harness = harness(LONG, Mode::Relay, off).await;
     harness.engine.put(open());
     assert_eq!(harness.post(QUERY, &query()).await.get("trade_state"), "USERPAYING");
-    assert!(matches!(harness.engine.calls()[..], [Call::Find]));
+    assert!(
+        matches!(harness.engine.calls()[..], [Call::Find, Call::Watch(of, Wait::Nothing)] if of == key(1, NUMBER)),
+        "a question all the same: it moves its payment forward"
+    );
 }
 
 #[tokio::test]

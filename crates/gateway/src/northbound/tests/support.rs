@@ -230,7 +230,11 @@ impl Engine for TestEngine {
 
     fn watch(&self, key: OrderKey, wait: Wait) -> oneshot::Receiver<Told> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap().push(sender);
+        let known = self.records.lock().unwrap().get(&key).cloned();
+        match known.filter(|_| wait == Wait::Nothing) {
+            Some(record) => drop(sender.send(Told::Answer { record, said: Said::Watched })),
+            None => self.waiting.lock().unwrap().push(sender),
+        }
         self.note(Call::Watch(key, wait));
         receiver
     }

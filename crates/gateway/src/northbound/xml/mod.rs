@@ -77,8 +77,8 @@ struct Caller {
 enum Asked {
     /// Answered after this time at the latest.
     Pay(Box<NewPayment>, Duration),
-    /// While the payment is open, answered after this time.
-    Query(OrderRef, Duration),
+    /// While the payment is open, answered after this time; the other one is when a till counts as absent.
+    Query(OrderRef, Duration, u64),
     Reverse(OrderRef),
 }
 
@@ -130,7 +130,9 @@ pub(super) async fn handle(
     };
     match asked {
         Asked::Pay(payment, hold) => pay(gateway, *payment, hold, &caller).await,
-        Asked::Query(order, patience) => query(gateway, order, patience, &binding, &caller).await,
+        Asked::Query(order, patience, absent_after_ms) => {
+            query(gateway, order, (patience, absent_after_ms), &binding, &caller).await
+        }
         Asked::Reverse(order) => reverse(gateway, order, &binding, &caller).await,
     }
 }
@@ -269,7 +271,9 @@ fn read(
             Asked::Pay(Box::new(new_payment(gateway, &request, message, &merchant.binding, wait)), hold)
         }
         Endpoint::OrderQuery => {
-            Asked::Query(OrderQueryRequest::read(message)?.order, merchant.long_poll(&gateway.config))
+            let order = OrderQueryRequest::read(message)?.order;
+            let absence = merchant.absence(gateway.config.absence);
+            Asked::Query(order, merchant.long_poll(&gateway.config), absence.after_ms)
         }
         Endpoint::Reverse => Asked::Reverse(ReverseRequest::read(message)?.order),
     })
@@ -312,7 +316,7 @@ async fn pay(gateway: &Gateway, payment: NewPayment, hold: Duration, caller: &Ca
 async fn query(
     gateway: &Gateway,
     order: OrderRef,
-    patience: Duration,
+    patience: (Duration, u64),
     binding: &Binding,
     caller: &Caller,
 ) -> Reply {
@@ -388,15 +392,14 @@ async fn find(
 async fn find_definite(
     gateway: &Gateway,
     order: OrderRef,
-    patience: Duration,
+    (patience, absent_after_ms): (Duration, u64),
     binding: &Binding,
 ) -> Result<Option<Arc<Record>>, StoreFailed> {
-    let found = find(gateway, order, binding).await?;
-    let Some(open) = found.as_ref().filter(|record| !record.is_definite()) else { return Ok(found) };
-    if patience.is_zero() {
-        return Ok(found);
+    let Some(found) = find(gateway, order, binding).await? else { return Ok(None) };
+    if found.is_definite() || patience.is_zero() {
+        return Ok(Some(gateway.asked(found, absent_after_ms).await));
     }
-    let key = open.key;
+    let key = found.key;
     match wait(gateway.engine.watch(key, Wait::Definite), patience).await {
         Waited::Told(Told::Answer { record, .. }) => Ok(Some(record)),
         // Decided and out of memory since, or still open: the store knows.

@@ -3,6 +3,7 @@
 //! Words in a script: `pay` `pay:other` `pay:first` `pay:stale` `pay:in-time` `reverse` `watch` (tills); `+5s` `+500` (time); `left`;
 //! `a:` `q:` `r:` `f:` `l:` (answers to the pay request, a query, a reversal, a refund, a refund query: see
 //! `facts`; `q*:` and so on answer every later one at once); `hold` `commit` `fail` `free` (the store);
+//! `gone` (every till so far has hung up) `stream` (a till has a stream open);
 //! `crash` `crash:torn` `reboot` (the process; torn: the batch under way became durable); `@2` (another
 //! order); `again` (every reply so far comes once more); `drain`; `wall+1h`; `mark` (what came out so far is
 //! not looked at).
@@ -16,6 +17,7 @@ use protocol::Fen;
 use timer_wheel::Tick;
 
 use super::facts::{self, FEN};
+use crate::absence::Absences;
 use crate::key::{BootId, MerchantId, Now, OrderKey, ProviderId, UnixMs};
 use crate::planner::Quota;
 use crate::policy::Policy;
@@ -57,7 +59,10 @@ pub(super) struct Rig {
     pub(super) tick: u64,
     pub(super) wall_shift: i64,
     orders: BTreeMap<OrderKey, Known>,
-    asked: HashMap<Ticket, (Asked, OrderKey)>,
+    asked: BTreeMap<Ticket, (Asked, OrderKey)>,
+    /// Tills up to this ticket have hung up, once any has; from then on the driver says who listens.
+    gone: Option<u64>,
+    stream: bool,
     next_ticket: u64,
     current: u32,
     automatic: HashMap<char, String>,
@@ -84,6 +89,7 @@ fn config() -> Config {
         orders_max: 100,
         waiters_max: 4,
         boot: BootId(1),
+        absences: Absences::default(),
     }
 }
 
@@ -107,7 +113,9 @@ impl Rig {
             tick,
             wall_shift: 0,
             orders: BTreeMap::new(),
-            asked: HashMap::new(),
+            asked: BTreeMap::new(),
+            gone: None,
+            stream: false,
             next_ticket: 0,
             current: 1,
             automatic: HashMap::new(),
@@ -225,6 +233,8 @@ impl Rig {
                 "crash:torn" => self.crash(true, false),
                 "reboot" => self.crash(false, true),
                 "drain" => self.step([Input::Drain]),
+                "gone" => self.gone = Some(self.next_ticket),
+                "stream" => self.stream = true,
                 "wall+1h" => self.wall_shift += 3_600_000,
                 "wall-1h" => self.wall_shift -= 3_600_000,
                 "mark" => self.words.clear(),
@@ -290,16 +300,23 @@ impl Rig {
             let order = known.pay.take().expect("a pay request under way");
             let (row, fact) = facts::pay(answer, now.wall);
             let left_at = (answer != "A1").then(|| Tick::from_ms(known.left_at.unwrap()));
-            let input = Input::PayReply { order, left_at, row, fact };
+            let input = self.attended(Input::PayReply { order, left_at, row, fact });
             self.replies.push(input.clone());
             return self.step([input]);
         }
         let Some((order, call, asked)) = known.call.take() else {
             panic!("no call to answer with {kind}:{answer} at {tick:?}\n{}", self.diary)
         };
-        let input = facts::reply(kind, answer, order, call, asked, now);
+        let input = self.attended(facts::reply(kind, answer, order, call, asked, now));
         self.replies.push(input.clone());
         self.step([input]);
+    }
+
+    /// A reply, with who listens where the driver says so.
+    fn attended(&self, reply: Input) -> Input {
+        let Some(gone) = self.gone else { return reply };
+        let gone = self.asked.keys().copied().filter(|ticket| ticket.0 <= gone).collect();
+        Input::Attended { gone, follows: self.stream, reply: Box::new(reply) }
     }
 
     /// One step, and everything that follows from it at this moment.
