@@ -1,6 +1,7 @@
 //! Identifiers: inline, fixed-size, checked once. None allocates.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -27,7 +28,7 @@ pub enum IdError {
 }
 
 /// Up to `N` bytes of UTF-8 held inline; `N` is at most 255.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],
     len: u8,
@@ -78,6 +79,13 @@ impl<const N: usize> Text<N> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+impl<const N: usize> Hash for Text<N> {
+    /// Of the text alone: what lies behind its end is the same in all of them.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
