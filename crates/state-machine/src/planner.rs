@@ -314,7 +314,7 @@ impl Planner {
             }
             let queues = [&*deciding, &*pairs, &*prompted, &*asking, &*reversals];
             // The most common case by far. A limit that was halved grows each time that somebody looks.
-            if queues.iter().all(|queue| queue.is_empty()) && reverse.is_whole() {
+            if queues.iter().map(|queue| queue.len()).sum::<usize>() == 0 && reverse.is_whole() {
                 *turn = turn.saturating_add(u8::from(query.room(now) > 0)) % PROMPTED_TURNS;
                 continue;
             }

@@ -400,12 +400,12 @@ impl Shard {
     /// exactly one next step: a call under way, a record under way, a call queued, or a timer (INV-18).
     /// Beside one of the first three a timer may limit how long it is waited for.
     fn schedule(&mut self, order: OrderRef, now: Tick) {
-        let policy = self.config.policy;
+        let policy = &self.config.policy;
         let Some(entry) = self.orders.get_mut(order) else { return };
         if let Some(timer) = entry.timer.take() {
             self.wheel.cancel(timer);
         }
-        let mut at = entry.payment.expires_at(&policy);
+        let mut at = entry.payment.expires_at(policy);
         let mut wake = |tick: Tick| at = Some(at.map_or(tick, |earlier| earlier.min(tick)));
         if entry.under_way.is_some() || (entry.undurable > 0 && !planted!(ReversedBeforeDurable)) {
             // Its answer, or its record, comes first: whatever was queued is queued again then.
@@ -415,7 +415,7 @@ impl Shard {
         }
         let reserved = std::mem::take(&mut entry.reserved);
         let provider = entry.latest.provider;
-        let next = entry.payment.next(now, &policy);
+        let next = entry.payment.next(now, policy);
         let reverses = matches!(next, Next::Call { call: Call::Reverse, at: due, .. } if due <= now);
         match (reserved, reverses) {
             (true, true) => {
