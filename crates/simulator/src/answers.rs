@@ -23,14 +23,24 @@ pub(crate) const BAD_GATEWAY: Reply = Reply::Http {
 /// A `trade_state` that no version of the channel has documented.
 const UNHEARD_OF_STATE: &str = "DEBITING";
 
+/// Room for the fields of most answers: within 1 KiB, which allocators have at hand.
+const FIELDS: usize = 20;
+/// Room for the fields of a payment.
+const FIELDS_PAID: usize = 28;
+
 const USER_PAYING: Refusal = Refusal { code: "USERPAYING", text: "需要用户输入支付密码" };
 const NO_ORDER: Refusal = Refusal { code: "ORDERNOTEXIST", text: "订单不存在" };
 
 impl Wallet {
     /// The fields that every signed answer begins with.
     pub(crate) fn head(&mut self, caller: &Caller, result_code: &str) -> Answer {
+        self.head_of(caller, result_code, FIELDS)
+    }
+
+    /// The same, with room for so many fields.
+    fn head_of(&mut self, caller: &Caller, result_code: &str, fields: usize) -> Answer {
         let mut answer =
-            Answer { fields: Vec::with_capacity(28), seal: Seal::Signed, of_another_order: false };
+            Answer { fields: Vec::with_capacity(fields), seal: Seal::Signed, of_another_order: false };
         answer.push("return_code", "SUCCESS");
         answer.push("return_msg", "OK");
         answer.push("appid", caller.appid.clone());
@@ -57,7 +67,7 @@ impl Wallet {
     pub(crate) fn honest(&mut self, index: usize, caller: &Caller) -> Answer {
         match self.order(index).entry.state {
             State::Paid | State::Refund => {
-                let mut answer = self.head(caller, "SUCCESS");
+                let mut answer = self.head_of(caller, "SUCCESS", FIELDS_PAID);
                 self.push_device(&mut answer, index);
                 self.push_paid(&mut answer, index, caller);
                 answer
@@ -80,7 +90,7 @@ impl Wallet {
 
     /// A valid SUCCESS of an order that nobody here asked about, of the same amount.
     pub(crate) fn of_another_order(&mut self, index: usize, caller: &Caller) -> Answer {
-        let mut answer = self.head(caller, "SUCCESS");
+        let mut answer = self.head_of(caller, "SUCCESS", FIELDS_PAID);
         self.push_paid(&mut answer, index, caller);
         let stranger = Rng::keyed(0, &self.order(index).entry.transaction_id).next_u64();
         for (name, value) in &mut answer.fields {
@@ -168,9 +178,10 @@ impl Wallet {
     }
 
     fn state_answer(&mut self, index: usize, caller: &Caller, state: &str, text: &str) -> Answer {
-        let mut answer = self.head(caller, "SUCCESS");
+        let is_paid = matches!(state, "SUCCESS" | "REFUND");
+        let mut answer = self.head_of(caller, "SUCCESS", if is_paid { FIELDS_PAID } else { FIELDS });
         self.push_device(&mut answer, index);
-        if matches!(state, "SUCCESS" | "REFUND") {
+        if is_paid {
             self.push_paid(&mut answer, index, caller);
             answer.push("trade_state", state);
         } else {

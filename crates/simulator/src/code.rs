@@ -19,8 +19,17 @@ impl Code {
     pub fn for_customer(bbss: u16, n: u64) -> Self {
         let n = n % Self::SERIALS;
         let (payer, serial, prefix) = (n % 1_000_000, n / 1_000_000 % 1_000_000, 10 + n / 1_000_000_000_000);
-        let text = format!("{prefix}{payer:06}{serial:06}{:04}", bbss.min(9999));
-        Self(text.as_bytes().try_into().unwrap_or([b'1'; 18]))
+        let mut code = [b'0'; 18];
+        for (places, number) in
+            [(0..2, prefix), (2..8, payer), (8..14, serial), (14..18, bbss.min(9999).into())]
+        {
+            let mut rest: u64 = number;
+            for place in code.get_mut(places).into_iter().flatten().rev() {
+                *place += u8::try_from(rest % 10).unwrap_or_default();
+                rest /= 10;
+            }
+        }
+        Self(code)
     }
 
     /// A code of the customer `bbss` in the hands of `payer` (0 to 999,999), `serial` 0 to 999,999.

@@ -85,7 +85,12 @@ impl Micropay {
         ]);
         pairs.retain(|(_, value)| !value.is_empty());
         pairs.sort_unstable();
-        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+        let mut content = String::with_capacity(128);
+        for (name, value) in pairs {
+            let mark = if content.is_empty() { "" } else { "&" };
+            [mark, name, "=", value].into_iter().for_each(|text| content.push_str(text));
+        }
+        content
     }
 }
 

@@ -101,7 +101,6 @@ impl World {
         }
         self.mix(2, u64::from(n), u64::from(turn));
         self.note(n, || format!("till asks: {ask:?}"));
-        let key = key_of(n);
         let outgoing = matches!(ask, Ask::Pay(_) | Ask::PayOther);
         let waiting = Waiting { n, turn, ask, unanswered: true, outgoing };
         let input = match ask {
@@ -113,10 +112,11 @@ impl World {
             Ask::PayOther => self.pay_input(waiting, Wait::FirstWord, true),
             Ask::Watch => {
                 let ticket = self.switch.tickets.open(waiting);
-                (ticket, Input::Watch { ticket, key, wait: Wait::Definite })
+                (ticket, Input::Watch { ticket, key: key_of(n), wait: Wait::Definite })
             }
             Ask::Reverse => {
                 let ticket = self.switch.tickets.open(waiting);
+                let key = key_of(n);
                 let provider = provider_of(key.merchant);
                 (ticket, Input::Reverse(ReverseRequest { ticket, key, provider }))
             }
