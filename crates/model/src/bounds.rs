@@ -32,6 +32,8 @@ pub struct Bounds {
     pub reversals: u8,
     /// Requests to pay that a till repeats.
     pub repeats: u8,
+    /// Tills that hang up while they wait. With any, the merchant wants back what no till asks about.
+    pub absences: u8,
 }
 
 impl Bounds {
@@ -48,6 +50,7 @@ impl Bounds {
         duplicates: 0,
         reversals: 0,
         repeats: 0,
+        absences: 0,
     };
 
     /// Small bounds of one order in which most kinds of event occur: a second or two. For all kinds,
@@ -59,7 +62,7 @@ impl Bounds {
 
     /// Each with its name: for tables.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, u8); 11] {
+    pub const fn named(&self) -> [(&'static str, u8); 12] {
         [
             ("orders", self.orders),
             ("crashes", self.crashes),
@@ -72,6 +75,7 @@ impl Bounds {
             ("duplicates", self.duplicates),
             ("reversals", self.reversals),
             ("repeats", self.repeats),
+            ("absences", self.absences),
         ]
     }
 
@@ -89,10 +93,15 @@ impl Bounds {
             "duplicates" => &mut self.duplicates,
             "reversals" => &mut self.reversals,
             "repeats" => &mut self.repeats,
+            "absences" => &mut self.absences,
             _ => return None,
         })
     }
 }
+
+/// How long a till of the model may be absent, milliseconds: over the guard, and under the deadline, so that each can
+/// come first.
+pub(crate) const ABSENT_AFTER_MS: u64 = 20_000;
 
 /// The clocks of the model: those of production, but for the pause between two queries, so that an order is asked
 /// three times before its deadline and not forty.

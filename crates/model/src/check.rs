@@ -75,7 +75,8 @@ impl Model for Machine {
             };
         }
         let mut properties = always!(OneCharge OnePayRequest SuccessSound SuccessStable FailureTrue DecideOnce NotEarly ReversalFinished
-            NotFoundIsNotFailure Convergence NothingForgotten RecordBeforeAct LegalMoves OneActor StrangersMoney);
+            NotFoundIsNotFailure Convergence NothingForgotten RecordBeforeAct LegalMoves OneActor
+            AbsentTill StrangersMoney);
         properties.extend(PROBES.iter().map(|probe| Property::sometimes(probe.name, probe.shows)));
         properties
     }

@@ -59,6 +59,8 @@ rules! {
     LegalMoves = "INV-15",
     /// A process that lost the store to another writes nothing.
     OneActor = "INV-17",
+    /// Money that its merchant wants back goes back if no till asks in time, and stays if one does.
+    AbsentTill = "absent-till",
     /// A payment of somebody else's is never reversed once the wallet has said that the number is taken.
     StrangersMoney = "UB-09",
 }
@@ -87,6 +89,9 @@ pub(crate) struct Page {
     pub(crate) told_reversed: bool,
     /// A till ordered the reversal.
     pub(crate) ordered: bool,
+    /// When a till asked last, and when one was there last.
+    pub(crate) asked_at: Option<Tick>,
+    pub(crate) there_at: Option<Tick>,
 }
 
 /// What a judge sees around a page.
@@ -99,6 +104,12 @@ pub(crate) struct View<'a> {
     pub(crate) heard_taken: bool,
     /// The pay request has left, or is to leave, and can still arrive.
     pub(crate) on_its_way: bool,
+    /// What the merchant wants done with money that no till asks about: back after this, milliseconds.
+    pub(crate) reverse_after_ms: Option<u64>,
+    /// A till waits, and is there.
+    pub(crate) listens: bool,
+    /// The tick of wall time 0.
+    pub(crate) wall_ms: i64,
 }
 
 /// Where rules that do not hold are noted.
@@ -133,10 +144,34 @@ impl Page {
             );
             hold(broken, Rule::DecideOnce, !decided_twice, "PAID and REVERSING were both recorded");
         }
+        self.judge_absence(was.as_deref(), record, view, broken);
         let version = was.as_ref().map_or(0, |was| was.version);
         hold(broken, Rule::LegalMoves, record.version == version.saturating_add(1), "a version was skipped");
         if was.is_none_or(|was| was.state != record.state) {
             self.decided(record, view, broken);
+        }
+    }
+
+    /// Whether a till was there, by the moment at which it was decided.
+    fn judge_absence(&self, was: Option<&Record>, record: &Record, view: View<'_>, broken: &mut Broken) {
+        let decided = record.decided_at.and_then(|at| u64::try_from(at.0.saturating_sub(view.wall_ms)).ok());
+        let (Some(decided), Some(was)) = (decided.map(Tick::from_ms), was) else { return };
+        if !was.state.is_undecided() || record.state.is_undecided() {
+            return;
+        }
+        if record.cause == Some(Cause::AbsentTill) {
+            let after_ms = view.reverse_after_ms.unwrap_or(u64::MAX);
+            let asked = self.asked_at.is_some_and(|at| at < decided && decided.ms_since(at) < after_ms);
+            hold(broken, Rule::AbsentTill, !asked, "given back although a till had asked");
+        }
+        let kept = record.state == State::Paid && view.reverse_after_ms.is_some();
+        let nobody_else = record.till_reversal == TillReversal::None
+            && was.held.is_none()
+            && record.claim == Claim::Ours
+            && record.refunded_fen == 0;
+        if kept && nobody_else {
+            let there = view.listens || self.there_at.is_some_and(|at| at >= decided);
+            hold(broken, Rule::AbsentTill, there, "kept although no till was there");
         }
     }
 

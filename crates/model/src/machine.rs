@@ -1,6 +1,7 @@
 //! The machine that is explored: production shard and store between an abstract wallet, tills and a scheduler
 //! that does its worst.
 
+use state_machine::absence::{Absence, Absences, AbsentTill};
 use state_machine::key::{BootId, MerchantId, Now, OrderKey, ProviderId, UnixMs};
 use state_machine::planner::Quota;
 use state_machine::record::Held;
@@ -9,7 +10,7 @@ use state_machine::{Policy, Record};
 use store::memory::CrashStore;
 use timer_wheel::Tick;
 
-use crate::bounds::Bounds;
+use crate::bounds::{self, Bounds};
 use crate::judge::{Broken, Rule};
 use crate::spoil::Spoil;
 use crate::wallet::{Order, PayWord, Word};
@@ -18,7 +19,7 @@ use crate::world::{Line, Loose, ORDERS_MAX, PayLine, Process, Side, World};
 /// The first moment: not 0, so that a clock that starts from a forgotten zero is seen.
 const START_MS: u64 = 1_000_000;
 /// Wall time at tick 0.
-const WALL_MS: i64 = 1_795_400_000_000;
+pub(crate) const WALL_MS: i64 = 1_795_400_000_000;
 /// The provider of every payment.
 pub(crate) const PROVIDER: ProviderId = ProviderId(1);
 /// An order that is neither decided nor held after this was forgotten, whatever crashed meanwhile.
@@ -33,6 +34,8 @@ pub enum Step {
     Repeat(u8),
     /// A till orders the reversal.
     Reverse(u8),
+    /// The tills that wait hang up.
+    HangUp(u8),
     /// The first byte of the pay request leaves.
     PayLeaves(u8),
     /// The pay request reaches the wallet; whether the network keeps a copy.
@@ -83,6 +86,12 @@ pub struct Machine {
     pub(crate) spoil: Spoil,
 }
 
+/// What becomes of money that no till asks about.
+const fn absence(bounds: &Bounds) -> Absence {
+    let rule = if bounds.absences > 0 { AbsentTill::Reverse } else { AbsentTill::Keep };
+    Absence { rule, after_ms: bounds::ABSENT_AFTER_MS }
+}
+
 impl Machine {
     /// A machine with these bounds, clocks and this spoiling.
     ///
@@ -106,7 +115,7 @@ impl Machine {
             orders_max: 8,
             waiters_max: 8,
             boot: BootId(1),
-            absences: state_machine::absence::Absences::default(),
+            absences: Absences::new(absence(&bounds), []),
         };
         let key = |number: &str| OrderKey {
             merchant: MerchantId(1),
@@ -224,6 +233,9 @@ impl Machine {
         }
         if left.reversals > 0 && !side.page.ordered {
             steps.push(Step::Reverse(order));
+        }
+        if left.absences > 0 && side.is_listening() {
+            steps.push(Step::HangUp(order));
         }
         if side.wallet.order == Order::Asking {
             if side.wallet.can_be_paid() {
@@ -387,6 +399,11 @@ impl World {
 impl Side {
     fn is_open(&self) -> bool {
         self.page.durable.as_ref().is_some_and(|record| record.is_open())
+    }
+
+    /// Whether a till waits for an answer and is still there.
+    pub(crate) const fn is_listening(&self) -> bool {
+        self.waiting & !self.gone != 0
     }
 
     /// Whether its order is held, and no answer can release it: with the order's own money under the number one does.

@@ -45,6 +45,7 @@ probes! {
     "reversing, not found (B3)": |world| decided(world, State::Reversing, Cause::Row(Row::B3)),
     "reversing, PAYERROR (B7)": |world| decided(world, State::Reversing, Cause::Row(Row::B7)),
     "reversing, deadline": |world| decided(world, State::Reversing, Cause::Deadline),
+    "reversing, absent till": |world| decided(world, State::Reversing, Cause::AbsentTill),
     "reversing, till": |world| decided(world, State::Reversing, Cause::Till),
     "closed before its payment came": |world| decided(world, State::Reversed, Cause::Overtaken),
     "reversed, unsent (A1)": |world| proven(world, Row::A1),

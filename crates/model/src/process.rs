@@ -26,7 +26,23 @@ thread_local! {
 impl Stepping<'_, '_> {
     /// Feeds `inputs` to a shard and carries out what follows.
     pub(crate) fn feed(&mut self, who: Who, inputs: Vec<Input>) {
+        let inputs: Vec<Input> = inputs.into_iter().map(|input| self.attended(input)).collect();
         self.step_shard(who, |shard, now| Ok(shard.step(inputs, now)));
+    }
+
+    /// A reply, with the tills that have hung up: as a driver says it, if any may.
+    fn attended(&self, input: Input) -> Input {
+        let is_reply =
+            matches!(input, Input::PayReply { .. } | Input::QueryReply { .. } | Input::RefundsReply { .. });
+        if !is_reply || self.machine.bounds().absences == 0 || self.machine.spoil == Spoil::GoneIsThere {
+            return input;
+        }
+        let gone = self.world.sides.iter().zip(0_u64..).flat_map(|(side, order)| {
+            let bits = (0..u32::BITS).filter(move |bit| side.gone.checked_shr(*bit).unwrap_or(0) & 1 == 1);
+            // A reversal's ticket has one bit more.
+            bits.flat_map(move |bit| [0, 2].map(|kind| Ticket(u64::from(bit) << 2 | kind | order)))
+        });
+        Input::Attended { gone: gone.collect(), follows: false, reply: Box::new(input) }
     }
 
     /// Thaws a shard, lets it act, and carries out what follows.
@@ -152,7 +168,12 @@ impl Stepping<'_, '_> {
     fn heard(&mut self, ticket: Ticket) {
         let number = usize::from(ticket.0 & 1 == 1);
         let bit = 1_u32.checked_shl(u32::try_from(ticket.0 >> 2).unwrap_or(32)).unwrap_or(0);
-        self.side_at(number).waiting &= !bit;
+        let now = self.world.now;
+        let side = self.side_at(number);
+        if side.waiting & !side.gone & bit != 0 {
+            side.page.there_at = Some(now);
+        }
+        side.waiting &= !bit;
     }
 
     fn answer(&mut self, ticket: Ticket, record: &Record, said: state_machine::shard::Said) {

@@ -25,6 +25,7 @@ pub const CI: &[Configuration] = &[
     of("reboots and a slow disk", Bounds { reboots: 1, stalls: 1, losses: 1, reversals: 1, ..ONE }),
     of("late and twice", Bounds { losses: 1, late: 1, duplicates: 1, reversals: 1, repeats: 1, ..ONE }),
     of("two actors", Bounds { takeovers: 1, losses: 1, reversals: 1, ..ONE }),
+    of("an absent till", Bounds { absences: 1, repeats: 1, crashes: 1, reversals: 1, ..ONE }),
     of("two orders, a reversal", Bounds { reversals: 1, ..TWO }),
     of("two orders, a crash", Bounds { crashes: 1, ..TWO }),
     of("two orders, a fault", Bounds { faults: 1, ..TWO }),
@@ -38,6 +39,11 @@ pub const LONG: &[Configuration] = &[
     ),
     of("a faulty wallet", Bounds { crashes: 1, faults: 3, reversals: 1, ..ONE }),
     of("reboots and a slow disk", Bounds { reboots: 1, stalls: 1, losses: 1, reversals: 1, ..ONE }),
+    of(
+        "an absent till",
+        Bounds { absences: 1, repeats: 1, crashes: 1, losses: 1, faults: 1, reversals: 1, ..ONE },
+    ),
+    of("two actors, an absent till", Bounds { absences: 1, takeovers: 1, repeats: 1, ..ONE }),
     of("two actors, a crash", Bounds { takeovers: 1, crashes: 1, reversals: 1, ..ONE }),
     of("two actors, a fault", Bounds { takeovers: 1, losses: 1, faults: 1, ..ONE }),
     of("two orders, a crash, a reversal", Bounds { crashes: 1, reversals: 1, ..TWO }),
@@ -52,5 +58,6 @@ pub const QUICK: &[Configuration] = &[
     of("wallet", Bounds { faults: 1, reversals: 1, ..ONE }),
     of("till", Bounds { repeats: 1, reversals: 1, duplicates: 1, ..ONE }),
     of("race", Bounds { takeovers: 1, ..ONE }),
+    of("absence", Bounds { absences: 1, repeats: 1, crashes: 1, ..ONE }),
     of("two orders", TWO),
 ];

@@ -50,11 +50,13 @@ pub enum Spoil {
     ToldOtherwise,
     /// The store acknowledges what a crash can still take (`synchronous=OFF`).
     SyncOff,
+    /// A till that has hung up counts as one that listens.
+    GoneIsThere,
 }
 
 impl Spoil {
     /// Every way to spoil it.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TimeoutIsRefusal,
         Self::ReverseIsProof,
         Self::NotFoundIsClosed,
@@ -76,5 +78,6 @@ impl Spoil {
         Self::RecallIgnored,
         Self::ToldOtherwise,
         Self::SyncOff,
+        Self::GoneIsThere,
     ];
 }

@@ -5,9 +5,10 @@ use state_machine::key::Now;
 use state_machine::shard::{Input, OrderRef, PayRequest, ReverseRequest, Ticket, Wait};
 use timer_wheel::Tick;
 
+use crate::bounds::ABSENT_AFTER_MS;
 use crate::facts;
 use crate::judge::{Breach, Broken, Rule, View};
-use crate::machine::{Machine, PROVIDER, Step, is_reversal};
+use crate::machine::{Machine, PROVIDER, Step, WALL_MS, is_reversal};
 use crate::spoil::Spoil;
 use crate::wallet::{Order, PayWord, Word};
 use crate::world::{Again, CallLine, Line, Loose, PayLine, Process, Side, World};
@@ -111,6 +112,13 @@ impl Stepping<'_, '_> {
                 self.till_pays(order, Wait::Nothing);
             }
             Step::Reverse(order) => self.till_reverses(order),
+            Step::HangUp(order) => {
+                self.world.left.absences -= 1;
+                let now = self.world.now;
+                let side = self.side(order);
+                side.gone = side.waiting;
+                side.page.there_at = Some(now);
+            }
             Step::PayLeaves(order) => self.pay_leaves(order),
             Step::PayArrives(order, word, copied) => self.pay_arrives(order, word, copied),
             Step::PayAnswered(order, twice) => {
@@ -169,7 +177,10 @@ impl Stepping<'_, '_> {
     fn till_pays(&mut self, order: u8, wait: Wait) {
         let ticket = self.ticket(order, false);
         let wall_s = self.now().wall.0.div_euclid(1_000);
-        self.side(order).asked_s.get_or_insert(wall_s);
+        let now = self.world.now;
+        let side = self.side(order);
+        side.asked_s.get_or_insert(wall_s);
+        (side.page.asked_at, side.page.there_at) = (Some(now), Some(now));
         let request = PayRequest {
             ticket,
             key: *self.machine.key(usize::from(order)),
@@ -360,6 +371,9 @@ pub(crate) fn view<'a>(machine: &Machine, world: &'a World, number: usize) -> Vi
         guard_ms: state_machine::Policy::default().reversal_guard_ms.min(guard(machine)),
         wallet: &side.wallet,
         heard_taken: world.live.lines.get(number).is_some_and(|line| line.heard_taken),
+        reverse_after_ms: (machine.bounds().absences > 0).then_some(ABSENT_AFTER_MS),
+        listens: side.is_listening(),
+        wall_ms: WALL_MS,
         on_its_way: side.wallet.order == Order::Unseen && in_hand || world.may_still_arrive(number),
     }
 }

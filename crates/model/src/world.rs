@@ -9,7 +9,7 @@ use state_machine::shard::{BatchId, Call, Frozen, Input, OrderRef, Outcome, cano
 use store::memory::CrashStore;
 use timer_wheel::Tick;
 
-use crate::bounds::Bounds;
+use crate::bounds::{ABSENT_AFTER_MS, Bounds};
 use crate::judge::{Breach, Page};
 use crate::machine::Machine;
 use crate::wallet::{PayWord, Wallet, Word};
@@ -103,6 +103,8 @@ pub(crate) struct Side {
     /// Requests of tills so far, and which of them wait for an answer.
     pub(crate) tickets: u8,
     pub(crate) waiting: u32,
+    /// Which of these have hung up.
+    pub(crate) gone: u32,
     pub(crate) page: Page,
 }
 
@@ -189,7 +191,12 @@ impl World {
             }
             None => 0_u8.hash(into),
         }
-        side.waiting.count_ones().hash(into);
+        (side.waiting.count_ones(), (side.waiting & side.gone).count_ones()).hash(into);
+        if machine.bounds().absences > 0 {
+            // Held against moments of decisions at most so long ago.
+            let ago = |at: Option<Tick>| at.map(|at| self.now.ms_since(at).min(ABSENT_AFTER_MS));
+            (ago(page.asked_at), ago(page.there_at)).hash(into);
+        }
         for process in self.processes() {
             let Some(line) = process.lines.get(number) else { return };
             match line.pay {

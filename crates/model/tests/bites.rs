@@ -20,6 +20,7 @@ const LATE: Bounds = Bounds { losses: 1, late: 1, ..Bounds::CALM };
 const FAULT: Bounds = Bounds { faults: 1, ..Bounds::CALM };
 const REVERSAL: Bounds = Bounds { reversals: 1, ..Bounds::CALM };
 const REPEAT: Bounds = Bounds { repeats: 1, ..Bounds::CALM };
+const ABSENCE: Bounds = Bounds { absences: 1, ..Bounds::CALM };
 const RACE: Bounds = Bounds { takeovers: 1, ..Bounds::CALM };
 
 macro_rules! bites {
@@ -59,6 +60,7 @@ bites! {
     a_success_is_not_dropped: SuccessIsClosed, CRASH, FailureTrue, ["INV-06", "PR-04"];
     a_taken_number_is_not_reversed: TakenIsReversed, FAULT, StrangersMoney, ["UB-09"];
     call_again_is_not_done: RecallIgnored, FAULT, ReversalFinished, ["INV-09"];
+    a_till_that_hung_up_is_not_there: GoneIsThere, ABSENCE, AbsentTill, [];
     what_was_told_is_not_lost: SyncOff, CRASH, NothingForgotten, ["INV-13", "PR-05"];
 }
 

@@ -42,6 +42,7 @@ fn every_walk_counts_the_same() {
         Bounds { reboots: 1, stalls: 1, reversals: 1, ..one },
         Bounds { takeovers: 1, ..one },
         Bounds { orders: 2, ..one },
+        Bounds { absences: 1, repeats: 1, crashes: 1, ..one },
     ] {
         let count = |walk, threads| {
             let outcome = explore_with(&bounds, model::bounds::policy(), Spoil::Nothing, walk, threads);
