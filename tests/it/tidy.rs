@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", &["protocol", "signer", "state-table", "state-machine", "store", "handover"]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
     ("checker", &["covers", "protocol", "signer", "state-machine", "store", "simulator", "till"]),
+    ("load", &["protocol", "signer", "simulator", "till"]),
     ("mutants", &["planted", "protocol", "state-machine", "store", "simulator", "model"]),
     (
         "hufu",
@@ -38,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "simulator",
             "gateway",
             "till",
+            "load",
         ],
     ),
 ];

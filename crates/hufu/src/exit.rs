@@ -11,6 +11,7 @@ Exit codes:
   2    wrong usage, or a configuration with problems
   69   not available: no switch answers, the store is in use, an address is taken, the wallet is silent
   70   the program failed; what is open is taken up at the next start
+  75   load: the generator, not the server, was the limit; its figures do not count
   130  interrupted";
 
 /// Why a verb did not do what it was asked for.
@@ -24,6 +25,8 @@ pub(crate) enum Exit {
     Unavailable,
     /// The program failed.
     Internal,
+    /// What was measured is not what was meant.
+    Unmeasured,
     /// Somebody pressed Ctrl-C.
     Interrupted,
 }
@@ -36,6 +39,7 @@ impl Exit {
             Self::Usage => 2,
             Self::Unavailable => 69,
             Self::Internal => 70,
+            Self::Unmeasured => 75,
             Self::Interrupted => 130,
         }
     }

@@ -19,6 +19,7 @@ mod check_config;
 mod demo;
 mod exit;
 mod link;
+mod load;
 mod merchant;
 mod output;
 mod payment;
@@ -57,6 +58,7 @@ enum Verb {
     Demo(demo::DemoArgs),
     Sandbox(sandbox::SandboxArgs),
     Simulate(simulate::SimulateArgs),
+    Load(load::LoadArgs),
     Serve(serve::ServeArgs),
     Reload(reload::ReloadArgs),
     Payment(payment::PaymentArgs),
@@ -89,6 +91,7 @@ impl Verb {
             Self::Demo(args) => args.json.json,
             Self::Sandbox(args) => args.json.json,
             Self::Simulate(args) => args.json.json,
+            Self::Load(args) => args.json.json,
             Self::Serve(_) => false,
             Self::Reload(args) => args.json.json,
             Self::Payment(args) => args.json(),
@@ -99,7 +102,7 @@ impl Verb {
 
     /// Whether the verb has printed its JSON even when it fails.
     const fn reports_itself(&self) -> bool {
-        matches!(self, Self::Demo(_) | Self::CheckConfig(_))
+        matches!(self, Self::Demo(_) | Self::Load(_) | Self::CheckConfig(_))
     }
 }
 
@@ -108,6 +111,7 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Demo(args) => runtime()?.block_on(demo::run(args)),
         Verb::Sandbox(args) => runtime()?.block_on(sandbox::run(args)),
         Verb::Simulate(args) => runtime()?.block_on(simulate::run(args)),
+        Verb::Load(args) => runtime()?.block_on(load::run(args)),
         Verb::Serve(args) => serve::run(args),
         Verb::Reload(args) => reload::run(args),
         Verb::Payment(args) => payment::run(args),

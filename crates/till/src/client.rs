@@ -116,7 +116,7 @@ impl Client {
         if connection.send.ready().await.is_ok() {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
-        read(merchant, kind, &answer)
+        Answer::read(&merchant.key, kind, &answer, &mut Reader::new(), &mut Scratch::new())
     }
 
     /// Posts `fields` on a connection of its own and hangs up after `patience`: whatever the answer is, it is lost.
@@ -193,24 +193,34 @@ fn request(merchant: &Merchant, kind: Kind, fields: &[(&str, &str)]) -> Vec<u8> 
     body
 }
 
-/// Reads an answer as a careful till does: what is not signed is not believed.
-fn read(merchant: &Merchant, kind: Kind, body: &[u8]) -> Result<Answer, NoAnswer> {
-    let mut reader = Reader::new();
-    let message = reader.read(body).map_err(|_| NoAnswer::Unverified)?;
-    let text = |name| message.get(name).unwrap_or_default();
-    if text(field::RETURN_CODE) != "SUCCESS" {
-        return Err(NoAnswer::Unsigned(text(field::RETURN_MSG).to_owned()));
+impl Answer {
+    /// Reads an answer as a careful till does: what is not signed with `key` by the method `kind` is not believed.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer::Unsigned`] or [`NoAnswer::Unverified`].
+    pub fn read(
+        key: &Key,
+        kind: Kind,
+        body: &[u8],
+        reader: &mut Reader,
+        scratch: &mut Scratch,
+    ) -> Result<Self, NoAnswer> {
+        let message = reader.read(body).map_err(|_| NoAnswer::Unverified)?;
+        let text = |name| message.get(name).unwrap_or_default();
+        if text(field::RETURN_CODE) != "SUCCESS" {
+            return Err(NoAnswer::Unsigned(text(field::RETURN_MSG).to_owned()));
+        }
+        if !key.verify(kind, message.iter(), text(field::SIGN), Case::Exact, scratch) {
+            return Err(NoAnswer::Unverified);
+        }
+        Ok(Self {
+            success: text(field::RESULT_CODE) == "SUCCESS",
+            err_code: text(field::ERR_CODE).to_owned(),
+            err_code_des: text(field::ERR_CODE_DES).to_owned(),
+            trade_state: text(field::TRADE_STATE).to_owned(),
+            total_fee: message.get(field::TOTAL_FEE).and_then(|fee| fee.parse().ok()),
+            recall: text(field::RECALL).to_owned(),
+        })
     }
-    let scratch = &mut Scratch::new();
-    if !merchant.key.verify(kind, message.iter(), text(field::SIGN), Case::Exact, scratch) {
-        return Err(NoAnswer::Unverified);
-    }
-    Ok(Answer {
-        success: text(field::RESULT_CODE) == "SUCCESS",
-        err_code: text(field::ERR_CODE).to_owned(),
-        err_code_des: text(field::ERR_CODE_DES).to_owned(),
-        trade_state: text(field::TRADE_STATE).to_owned(),
-        total_fee: message.get(field::TOTAL_FEE).and_then(|fee| fee.parse().ok()),
-        recall: text(field::RECALL).to_owned(),
-    })
 }

@@ -22,6 +22,31 @@ pub enum Word {
 }
 
 impl Word {
+    /// What an answer means to a till that charged `asked_fen`. Source: DESIGN §4.
+    #[must_use]
+    pub fn of(call: Call, asked_fen: u64, answer: &Answer) -> Self {
+        match (call, answer.success) {
+            (Call::Pay, true) => Self::Paid(answer.total_fee.unwrap_or(0)),
+            (Call::Pay, false) => match answer.err_code.as_str() {
+                "USERPAYING" => Self::Open,
+                // The outcome is unknown, and so is whether there will be a payment at all.
+                "SYSTEMERROR" | "BANKERROR" => Self::Nothing,
+                "ORDERPAID" => Self::Paid(asked_fen),
+                "FREQUENCY_LIMITED" => Self::NotTaken,
+                _ => Self::NotPaid,
+            },
+            (Call::Query, true) => match answer.trade_state.as_str() {
+                "SUCCESS" => Self::Paid(answer.total_fee.unwrap_or(0)),
+                "REVOKED" => Self::Reversed,
+                "PAYERROR" | "CLOSED" | "REFUND" => Self::NotPaid,
+                _ => Self::Open,
+            },
+            (Call::Query, false) if answer.err_code == "ORDERNOTEXIST" => Self::Absent,
+            (Call::Reverse, true) if answer.recall != "Y" => Self::Reversed,
+            (Call::Query | Call::Reverse, _) => Self::Nothing,
+        }
+    }
+
     /// Whether the till need not ask any more.
     pub const fn is_definite(self) -> bool {
         matches!(self, Self::Paid(_) | Self::NotPaid | Self::Reversed)
@@ -84,7 +109,7 @@ impl Notebook {
     /// Writes an answer down and says what it means. `asked_fen` is what the till charged.
     pub fn note(&mut self, at_ms: i64, call: Call, asked_fen: u64, answer: Result<Answer, NoAnswer>) -> Word {
         let (word, wire) = match answer {
-            Ok(answer) => (word(call, asked_fen, &answer), wire(&answer)),
+            Ok(answer) => (Word::of(call, asked_fen, &answer), wire(&answer)),
             Err(why) => {
                 self.unusable += 1;
                 (Word::Nothing, format!("{why:?}"))
@@ -142,30 +167,6 @@ impl Notebook {
             }
         }
         None
-    }
-}
-
-/// What an answer means to a till. Source: DESIGN §4.
-fn word(call: Call, asked_fen: u64, answer: &Answer) -> Word {
-    match (call, answer.success) {
-        (Call::Pay, true) => Word::Paid(answer.total_fee.unwrap_or(0)),
-        (Call::Pay, false) => match answer.err_code.as_str() {
-            "USERPAYING" => Word::Open,
-            // The outcome is unknown, and so is whether there will be a payment at all.
-            "SYSTEMERROR" | "BANKERROR" => Word::Nothing,
-            "ORDERPAID" => Word::Paid(asked_fen),
-            "FREQUENCY_LIMITED" => Word::NotTaken,
-            _ => Word::NotPaid,
-        },
-        (Call::Query, true) => match answer.trade_state.as_str() {
-            "SUCCESS" => Word::Paid(answer.total_fee.unwrap_or(0)),
-            "REVOKED" => Word::Reversed,
-            "PAYERROR" | "CLOSED" | "REFUND" => Word::NotPaid,
-            _ => Word::Open,
-        },
-        (Call::Query, false) if answer.err_code == "ORDERNOTEXIST" => Word::Absent,
-        (Call::Reverse, true) if answer.recall != "Y" => Word::Reversed,
-        (Call::Query | Call::Reverse, _) => Word::Nothing,
     }
 }
 
