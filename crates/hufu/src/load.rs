@@ -66,9 +66,9 @@ pub(crate) struct LoadArgs {
     /// From an answer that is not definite to the till's next query, in milliseconds; 0 asks about nothing.
     #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     poll_ms: u64,
-    /// Connections for queries at most, opened as they are needed [default: as --connections].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    poll_connections: Option<u32>,
+    /// Connections for queries at most, opened as they are needed: the switch holds queries back for some seconds.
+    #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    poll_connections: u32,
     /// How long outcomes are waited for after the last payment, in seconds; it ends sooner if there are none left.
     #[arg(long, value_name = "S", default_value_t = 90, value_parser = clap::value_parser!(u64).range(0..=Plan::SECONDS_MAX))]
     drain: u64,
@@ -258,7 +258,7 @@ fn plan(args: &LoadArgs) -> Result<Plan, Failure> {
         duration: Duration::from_secs(args.duration),
         drain: Duration::from_secs(args.drain),
         connections: size(args.connections),
-        poll_connections: size(args.poll_connections.unwrap_or(args.connections)),
+        poll_connections: size(args.poll_connections),
         poll: (args.poll_ms > 0).then(|| Duration::from_millis(args.poll_ms)),
         timeout: Duration::from_secs(args.timeout),
         sign: match args.sign {
@@ -279,9 +279,7 @@ fn failure(err: &LoadError) -> Failure {
     let next = match err {
         LoadError::Resolve(..) | LoadError::Name(_) => "Check the URL.",
         LoadError::Connect { .. } => "Check that it listens there, and how many connections it takes.",
-        LoadError::Descriptors { .. } => {
-            "Raise the limit, or use fewer --connections and --poll-connections."
-        }
+        LoadError::Descriptors { .. } => "Raise the limit, or use fewer --connections.",
         LoadError::System(_) => "",
     };
     Failure::unavailable(format!("{err}. Nothing was sent. {next}").trim_end())

@@ -109,6 +109,8 @@ struct Engine<'a> {
     peer: Peer,
     poll: Poll,
     timer: OwnedFd,
+    /// When it will ring.
+    rings_at: u64,
     /// Those for pay requests first, then those for queries.
     connections: Vec<Connection<Flight>>,
     pays: Pacer<Made>,
@@ -118,6 +120,8 @@ struct Engine<'a> {
     under_way: u64,
     /// Payments of the whole run.
     total: u64,
+    /// Connections at once, for payments and queries together.
+    connections_max: usize,
     /// Connections for queries that were begun and are not ready.
     opening: usize,
     /// Times of the last second.
@@ -138,11 +142,12 @@ pub(crate) fn run(plan: &Arc<Plan>, live: &Live) -> Result<Measured, LoadError> 
         (true, Some(config)) => Some((Arc::clone(config), plan.server_name().ok_or_else(name)?)),
         (true, None) => return Err(name()),
     };
-    descriptors::enough(plan.connections + plan.poll_connections)
+    let room = descriptors::room(plan.connections)
         .map_err(|(needed, allowed)| LoadError::Descriptors { needed, allowed })?;
     let (chunks, primed, maker) = make_ahead(plan)?;
     let mut engine = Engine::new(plan, live, Peer { address, tls })?;
     (engine.total, engine.measured.due) = count(plan);
+    engine.connections_max = plan.connections + plan.poll_connections.min(room);
     let begun = engine.open();
     // Ready or not, the maker ends once nobody takes what it makes.
     if begun.is_ok() {
@@ -167,6 +172,7 @@ impl<'a> Engine<'a> {
             peer,
             poll,
             timer,
+            rings_at: 0,
             connections: (0..plan.connections).map(|_| Connection::new()).collect(),
             pays: Pacer::new(),
             queries: Pacer::new(),
@@ -174,6 +180,7 @@ impl<'a> Engine<'a> {
             measured: Measured::new(),
             under_way: 0,
             total: 0,
+            connections_max: 0,
             opening: 0,
             lately: times(),
             why: String::new(),
@@ -251,7 +258,7 @@ impl<'a> Engine<'a> {
                 now = now_ns();
             }
             let all_sent = supply.chunks.is_none() && self.pays.len() == 0;
-            let idle = self.under_way == 0 && self.tills.waiting() == 0;
+            let idle = self.under_way == 0 && (self.tills.waiting() == 0 || self.tills.hopeless());
             if (all_sent && idle && (ended || self.measured.interrupted)) || now >= until {
                 break;
             }
@@ -333,8 +340,11 @@ impl<'a> Engine<'a> {
             Some(Duration::ZERO)
         } else {
             // Milliseconds, as poll takes them, are too coarse for a schedule.
-            let once = Itimerspec { it_interval: timespec(0), it_value: timespec(until) };
-            timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once).map_err(io::Error::from)?;
+            if self.rings_at != until {
+                let once = Itimerspec { it_interval: timespec(0), it_value: timespec(until) };
+                timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once).map_err(io::Error::from)?;
+                self.rings_at = until;
+            }
             None
         };
         match self.poll.poll(events, timeout) {
@@ -374,8 +384,10 @@ impl<'a> Engine<'a> {
 
     /// Opens another connection for queries, if one is needed and allowed.
     fn grow(&mut self, now: u64) {
-        let max = self.plan.connections + self.plan.poll_connections;
-        while self.queries.idle() == 0 && self.queries.len() > self.opening && self.connections.len() < max {
+        while self.queries.idle() == 0
+            && self.queries.len() > self.opening
+            && self.connections.len() < self.connections_max
+        {
             self.opening += 1;
             self.connections.push(Connection::new());
             self.reconnect(self.connections.len() - 1, now);

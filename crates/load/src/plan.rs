@@ -38,7 +38,7 @@ pub struct Plan {
     pub drain: Duration,
     /// Connections for pay requests, kept open.
     pub connections: usize,
-    /// Connections for queries at most, opened as they are needed.
+    /// Connections for queries at most, opened as they are needed; fewer if the system allows fewer open files.
     pub poll_connections: usize,
     /// From an answer that is not definite to the next query; `None` asks for no outcome.
     pub poll: Option<Duration>,

@@ -13,6 +13,8 @@ use crate::plan::Plan;
 const CPU_PERCENT_MAX: u64 = 90;
 /// How long it may be kept from a processor, in percent.
 const KEPT_PERCENT_MAX: u64 = 25;
+/// Queries that may wait for a connection, in percent: a handshake is waited for where another one is opened.
+const QUERIES_WAITED_PERCENT_MAX: u64 = 50;
 /// A lag below this is nobody's business, in microseconds.
 const LAG_US_MIN: u64 = 1_000;
 /// The lag's 99th percentile may be at most this part of the latency's.
@@ -142,6 +144,10 @@ pub struct Generator {
     pub connection_wait_us: Percentiles,
     /// Payments that waited for a connection, in percent.
     pub waited_percent: u64,
+    /// How long all connections for queries were busy when queries were due.
+    pub query_wait_us: Percentiles,
+    /// Queries that waited for a connection, in percent.
+    pub queries_waited_percent: u64,
     /// Payments due in time that had not left when the time was over.
     pub left_behind: u64,
     /// Payments that were made too late.
@@ -250,7 +256,6 @@ impl Report {
 impl Generator {
     fn of(plan: &Plan, measured: &Measured) -> Self {
         let payments = &measured.payments;
-        let waited = payments.wait.len() - payments.wait.count_between(0, 0);
         let requests = payments.sent + measured.polls.sent;
         let mut generator = Self {
             limit: Limit::None,
@@ -262,21 +267,24 @@ impl Generator {
             maker_cpu_ms: measured.maker_cpu_ns / 1_000_000,
             lag_us: Percentiles::of(&payments.lag),
             connection_wait_us: Percentiles::of(&payments.wait),
-            waited_percent: percent(waited, payments.sent),
+            waited_percent: waited_percent(payments),
+            query_wait_us: Percentiles::of(&measured.polls.wait),
+            queries_waited_percent: waited_percent(&measured.polls),
             left_behind: measured.left_behind,
             unprepared: measured.unprepared,
             connections_lost: measured.connections_lost,
             connects_failed: measured.connects_failed,
         };
         (generator.limit, generator.reason) =
-            verdict(&generator, Percentiles::of(&payments.latency).p99, measured.due, plan);
+            verdict(&generator, Percentiles::of(&payments.latency).p99, measured, plan);
         generator.was_the_limit = generator.limit != Limit::None;
         generator
     }
 }
 
 /// Which side was at its limit, and how that is seen.
-fn verdict(seen: &Generator, latency_us_p99: u64, due: u64, plan: &Plan) -> (Limit, String) {
+fn verdict(seen: &Generator, latency_us_p99: u64, measured: &Measured, plan: &Plan) -> (Limit, String) {
+    let due = measured.due;
     let mut reasons = Vec::new();
     if seen.cpu_percent >= CPU_PERCENT_MAX {
         reasons.push(format!("its thread used {} % of a processor", seen.cpu_percent));
@@ -314,7 +322,22 @@ fn verdict(seen: &Generator, latency_us_p99: u64, due: u64, plan: &Plan) -> (Lim
         );
         return (Limit::Connections, text);
     }
+    if seen.queries_waited_percent > QUERIES_WAITED_PERCENT_MAX {
+        let text = format!(
+            "The generator was the limit, not the server, of how soon a definite word came: all {} connections for \
+             queries were busy when {} % of them were due, for {} (99 %). Raise --poll-connections.",
+            measured.poll_connections,
+            seen.queries_waited_percent,
+            text_us(seen.query_wait_us.p99)
+        );
+        return (Limit::Connections, text);
+    }
     (Limit::None, String::new())
+}
+
+/// Requests that waited for a connection for a microsecond or more, in percent.
+fn waited_percent(traffic: &Traffic) -> u64 {
+    percent(traffic.wait.len() - traffic.wait.count_between(0, 0), traffic.sent)
 }
 
 /// `part` of `whole`, in whole percent.

@@ -39,7 +39,7 @@ fn times(report: &Report) {
         row(&format!("  {name}"), times);
     }
     row("payment sent → answered", &report.payments.service_us);
-    row("payment due → definite, of those asked about", &report.definite_us);
+    row("payment due → definite, if asked about", &report.definite_us);
     row("query due → answered", &report.polls.latency_us);
     for (name, times) in &report.polls.results {
         row(&format!("  {name}"), times);
@@ -47,6 +47,7 @@ fn times(report: &Report) {
     row("query sent → answered", &report.polls.service_us);
     row("due → sent: lag of the generator", &report.generator.lag_us);
     row("due → sent: all connections busy", &report.generator.connection_wait_us);
+    row("query due → sent: all connections busy", &report.generator.query_wait_us);
     line(table);
 }
 

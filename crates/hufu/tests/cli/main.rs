@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod kill;
+mod load;
 mod merchants;
 mod sandbox;
 mod support;

@@ -96,7 +96,7 @@ fn help_shows_customers_and_population() {
     for text in ["18  charged; unsigned return_code=FAIL", "40 %  pays at once"] {
         assert!(done.out.contains(text), "{text} in {}", done.out);
     }
-    for verb in ["demo", "sandbox", "serve", "payment", "merchant", "check-config"] {
+    for verb in ["demo", "sandbox", "load", "serve", "payment", "merchant", "check-config"] {
         let help = run(&[verb, "--help"]);
         let wide: Vec<&str> = help.out.lines().filter(|line| line.chars().count() > 100).collect();
         assert!(wide.is_empty(), "{verb}: {wide:?}");

@@ -36,6 +36,9 @@ pub(super) struct Tills {
     /// Payments that are being asked about, those with a query under way among them.
     open: u64,
     words: Vec<Heard>,
+    /// Whether any answer said anything, and how many queries were answered with nothing that can be used.
+    understood: bool,
+    useless: u64,
     warmup: usize,
     writing: Writing,
     bytes: Vec<u8>,
@@ -53,6 +56,8 @@ impl Tills {
             asking: BinaryHeap::new(),
             open: 0,
             words: Vec::new(),
+            understood: false,
+            useless: 0,
             warmup: 0,
             writing: Writing::new(plan),
             bytes: Vec::new(),
@@ -150,7 +155,15 @@ impl Tills {
             measured.answered_in_time += 1;
             measured.taken_in_time += u64::from(!matches!(word, Word::Nothing | Word::NotTaken));
         }
+        self.understood |= word != Word::Nothing;
+        self.useless += u64::from(word == Word::Nothing && call == Call::Query);
         self.heard(flight, word, now, measured);
+    }
+
+    /// Whether asking on is of no use: the server answers, queries too, and never so that it can be believed. A wrong
+    /// key looks like this.
+    pub(super) const fn hopeless(&self) -> bool {
+        !self.understood && self.useless > 0
     }
 
     /// No answer will come.

@@ -15,7 +15,7 @@ fn check(change: impl Fn(&mut Generator), limit: Limit, said: &str) {
     let plan = Plan::small();
     let mut seen = well(&plan);
     change(&mut seen);
-    let (told, text) = verdict(&seen, 2_000, 1_000, &plan);
+    let (told, text) = verdict(&seen, 2_000, &Measured { due: 1_000, ..Measured::new() }, &plan);
     assert_eq!(told, limit, "{text}");
     assert!(text.contains(said), "{text}");
     assert_eq!(
@@ -37,6 +37,8 @@ fn it_says_when_it_was_the_limit_itself() {
     check(|seen| seen.kept_waiting_percent = Some(25), Limit::Generator, "kept from a processor 25 %");
     check(|seen| seen.left_behind = 10, Limit::None, "");
     check(|seen| seen.left_behind = 11, Limit::Connections, "all 4 were busy");
+    check(|seen| seen.queries_waited_percent = 50, Limit::None, "");
+    check(|seen| seen.queries_waited_percent = 51, Limit::Connections, "--poll-connections");
     check(|seen| seen.waited_percent = 50, Limit::None, "");
     check(|seen| seen.waited_percent = 51, Limit::Connections, "51 % of the payments");
 }
@@ -47,7 +49,7 @@ fn a_server_that_is_slow_is_not_the_generator() {
     let plan = Plan::small();
     let mut seen = well(&plan);
     seen.lag_us.p99 = 500_000;
-    assert_eq!(verdict(&seen, 10_000_000, 1_000, &plan).0, Limit::None);
+    assert_eq!(verdict(&seen, 10_000_000, &Measured::new(), &plan).0, Limit::None);
 }
 
 #[test]

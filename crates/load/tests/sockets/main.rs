@@ -188,6 +188,19 @@ fn a_wallet_behind_tls_is_verified_and_paid_through() {
 }
 
 #[test]
+fn a_wrong_key_is_not_waited_for() {
+    let (plain, ..) = wallet(20);
+    let account = provider_account().replace("192006250b4c", "292006250b4c");
+    let mut plan = plan(&format!("http://{plain}"), &account);
+    (plan.poll, plan.drain) = (Some(Duration::from_millis(100)), Duration::from_secs(3_600));
+    let report = run(plan).report;
+    every_payment_is_accounted_for(&report);
+    assert_eq!((report.outcomes.unknown, report.payments.answered), (200, 200));
+    let told: Vec<_> = report.payments.results.keys().collect();
+    assert!(told.len() == 1 && told[0].starts_with("unsigned: "), "{told:?}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named_and_a_run_can_be_ended() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let nobody = taken.local_addr().expect("bound");
