@@ -23,6 +23,7 @@
 pub mod absence;
 #[cfg(feature = "model")]
 mod canonical;
+pub mod exposure;
 pub mod key;
 pub mod payment;
 pub mod planner;

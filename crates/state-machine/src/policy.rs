@@ -111,6 +111,13 @@ impl Policy {
         }
     }
 
+    /// From acceptance, after this a payment that is undecided and not held is overdue: the latest that it may leave,
+    /// until giving up, and ten seconds for the last query.
+    #[must_use]
+    pub const fn overdue_ms(&self) -> u64 {
+        self.leave_ms.saturating_add(self.give_up_ms).saturating_add(10_000)
+    }
+
     /// What contradicts itself, in words; empty if nothing does (CF-02).
     #[must_use]
     pub fn contradictions(&self) -> Vec<&'static str> {

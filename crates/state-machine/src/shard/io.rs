@@ -235,6 +235,24 @@ pub enum Alarm {
 }
 
 impl Alarm {
+    /// All but those of tills that are not there, which are no trouble of the switch's and counted apart.
+    pub const TROUBLES: [Self; 14] = [
+        Self::Held(Held::Differs),
+        Self::Held(Held::NumberTaken),
+        Self::Held(Held::PartlyReturned),
+        Self::Held(Held::RefundFailed),
+        Self::UnsignedRefusal,
+        Self::NumberTaken,
+        Self::Misconfigured,
+        Self::ReturnedUpstream,
+        Self::ReversalRefused,
+        Self::ReversalSlow,
+        Self::ReversalStuck,
+        Self::LateSuccess,
+        Self::RepairRefund,
+        Self::SetAside,
+    ];
+
     /// The word in logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
