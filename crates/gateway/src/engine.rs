@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::driver::Following;
+use crate::metrics::Gauges;
 
 /// A request to pay, checked and authenticated.
 #[derive(Clone, Debug)]
@@ -166,6 +167,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Whether it works.
     fn health(&self) -> Health;
+
+    /// What metrics show of it at this moment.
+    fn gauges(&self) -> Gauges {
+        Gauges::default()
+    }
 
     /// Stops taking new payments; everything else goes on. Repeating it changes nothing.
     fn drain(&self);

@@ -155,6 +155,7 @@ impl Switch {
             config.providers.iter().map(|provider| provider.quota.calls_max).fold(0, u32::saturating_add);
         let connections_max = descriptors::connections(config.northbound.connections_max, calls);
         let northbound = Northbound { connections_max, ..config.northbound.clone() };
+        metrics::limits(connections_max, driver::REQUESTS_MAX);
         let limits = Limits::from(&northbound);
         let digest = config.store.digest_key.clone();
         let gateway = Gateway::new(Arc::clone(&shared), merchants, northbound, digest);

@@ -66,6 +66,7 @@ impl Handler for Probes {
             "/livez" => plain(StatusCode::OK, "alive"),
             "/readyz" => self.readiness(),
             "/metrics" => {
+                metrics::observe(&self.engine.gauges());
                 typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::render().into())
             }
             _ => plain(StatusCode::NOT_FOUND, "no such route"),

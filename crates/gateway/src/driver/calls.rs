@@ -203,6 +203,9 @@ fn observe<F>(channel: Channel, operation: Operation, verdict: &Verdict<F>, star
         CallOutcome::Verified
     };
     metrics::upstream(channel, operation, outcome, started.elapsed());
+    if verdict.throttled {
+        metrics::throttled(channel, operation);
+    }
     if let Some(alarm) = verdict.alarm {
         tracing::warn!(
             operation = operation.as_str(),

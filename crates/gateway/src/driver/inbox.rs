@@ -29,7 +29,7 @@ pub(super) enum Message {
 }
 
 /// Requests that may wait for one shard; more are refused. At 10 µs a request, a tenth of a second.
-pub(super) const REQUESTS_MAX: usize = 10_000;
+pub const REQUESTS_MAX: usize = 10_000;
 
 /// Tells the till of a request that never reached its shard, wherever it was dropped.
 #[derive(Clone, Debug)]

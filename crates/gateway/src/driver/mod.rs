@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use protocol::TransactionId;
 use state_machine::absence::{Absence, Absences};
+use state_machine::exposure::{Exposure, Report};
 use state_machine::planner::{Quota, WINDOW_MS};
 use state_machine::shard::{
     BatchId, Config as ShardConfig, Input, NotAccepted, Outcome, PayRequest, ReverseRequest, Shard, Wait,
@@ -30,6 +31,7 @@ use crate::acquirer::wechat_v2::Acquirer;
 use crate::clock::Clock;
 use crate::engine::{Engine, Health, ListRequest, Lookup, NewPayment, Told, Topic};
 use crate::merchants::Merchants;
+use crate::metrics::Gauges;
 
 mod calls;
 mod feed;
@@ -41,10 +43,11 @@ mod tickets;
 
 use calls::Callers;
 pub use feed::{Feed, Following};
+pub use inbox::REQUESTS_MAX;
 use inbox::{Inbox, Message};
 use lookups::Lookups;
 use publish::{Found, Published, WORDS};
-use shard_thread::{ShardThread, Shared};
+use shard_thread::{Gauge, ShardThread, Shared};
 use tickets::{Outgoing, Tickets};
 
 /// Requests that wait for one order; more are answered at once.
@@ -101,6 +104,8 @@ pub struct Core {
     tables: Vec<Reader<WORDS>>,
     shared: Arc<Shared>,
     draining: AtomicBool,
+    /// Orders that may be in memory, over all shards.
+    orders_max: u32,
 }
 
 /// The engine's threads; ends them.
@@ -154,9 +159,7 @@ pub fn start(
         callers: Callers { runtime, acquirers, merchants },
         lookups,
         feed: Arc::default(),
-        pending: AtomicU64::new(0),
-        at_risk_fen: AtomicU64::new(0),
-        budgets: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+        gauges: (0..shards).map(|_| Gauge::default()).collect(),
         stalled: AtomicBool::new(false),
     });
     let channels: Vec<_> = made.iter().map(|_| crossbeam::channel::unbounded()).collect();
@@ -182,15 +185,23 @@ pub fn start(
             shared: Arc::clone(&shared),
             commit: Box::new(move |batch| submit(&queue, number, batch)),
             under_way: None,
-            risks: Vec::new(),
             absence: config.absence,
             directory: Arc::default(),
+            exposure: Exposure::default(),
+            overdue_ms: config.policy.overdue_ms(),
+            reported_at: Tick::ZERO,
         };
         let spawned =
             std::thread::Builder::new().name(format!("hufu-shard-{number}")).spawn(move || thread.run())?;
         threads.push(spawned);
     }
-    let core = Arc::new(Core { inboxes, tables, shared, draining: AtomicBool::new(false) });
+    let core = Arc::new(Core {
+        inboxes,
+        tables,
+        shared,
+        draining: AtomicBool::new(false),
+        orders_max: config.orders_max,
+    });
     let threads = Threads {
         core: Arc::clone(&core),
         shards: threads,
@@ -310,7 +321,7 @@ impl Core {
     /// Undecided payments.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.shared.pending.load(Ordering::Relaxed)
+        self.shared.gauges.iter().map(|gauge| gauge.pending.load(Ordering::Relaxed)).sum()
     }
 
     /// Orders in memory, settled ones that have not left yet included.
@@ -322,7 +333,7 @@ impl Core {
     /// Fen whose outcome is unknown.
     #[must_use]
     pub fn at_risk_fen(&self) -> u64 {
-        self.shared.at_risk_fen.load(Ordering::Relaxed)
+        self.shared.gauges.iter().map(|gauge| gauge.at_risk_fen.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -387,6 +398,32 @@ impl Engine for Core {
             recovered: true,
             store: !self.shared.stalled.load(Ordering::Relaxed),
             draining: self.draining.load(Ordering::Relaxed),
+        }
+    }
+
+    fn gauges(&self) -> Gauges {
+        let gauges = &self.shared.gauges;
+        let mut exposure = Report::default();
+        gauges.iter().for_each(|gauge| gauge.add_to(&mut exposure));
+        let (queries_used, queries_max) =
+            gauges.iter().map(Gauge::queries).fold((0_u32, 0_u32), |(used, max), (more, limit)| {
+                (used.saturating_add(more), max.saturating_add(limit))
+            });
+        let health = self.health();
+        let acquirers = self.shared.callers.acquirers.values();
+        Gauges {
+            pending: self.pending(),
+            at_risk_fen: self.at_risk_fen(),
+            exposure,
+            queries_used,
+            queries_max,
+            calls_waiting: gauges.iter().map(|gauge| gauge.calls_waiting.load(Ordering::Relaxed)).sum(),
+            queue_depths: self.inboxes.iter().map(Inbox::depth).collect(),
+            orders: u64::try_from(self.orders()).unwrap_or(u64::MAX),
+            orders_max: u64::from(self.orders_max),
+            is_stalled: !health.store,
+            is_draining: health.draining,
+            wallet_certificate_end: acquirers.filter_map(|acquirer| acquirer.certificate_ends_at()).min(),
         }
     }
 

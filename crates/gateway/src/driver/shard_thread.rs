@@ -1,15 +1,16 @@
 //! One thread per shard: moves inputs in, batches to the store, and actions out.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use protocol::fact::{PayFact, QueryFact};
 use state_machine::absence::{Absence, AbsentTill};
+use state_machine::exposure::{Exposure, Report};
 use state_machine::record::{Record, State};
-use state_machine::shard::{Action, Alarm, Batch, BatchId, Input, OrderRef, Outcome, Shard};
-use state_machine::{Now, OrderKey};
+use state_machine::shard::{Action, Alarm, Batch, BatchId, Input, Outcome, Shard};
+use state_machine::{Now, OrderKey, Tick};
 use store::CommitError;
 
 use super::calls::Callers;
@@ -29,6 +30,38 @@ const INPUTS_PER_STEP: usize = 1_024;
 /// The longest sleep, so that clocks that count suspension are looked at.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
+/// What is open is added up by age once in this time.
+const REPORT_MS: u64 = 1_000;
+
+/// What one shard shows to who looks; its thread is the only writer.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    /// Undecided payments.
+    pub(super) pending: AtomicU64,
+    /// Fen whose outcome is unknown.
+    pub(super) at_risk_fen: AtomicU64,
+    /// Queries of the last second in the high half, how many there may be in the low one.
+    budget: AtomicU64,
+    /// Calls that wait for room.
+    pub(super) calls_waiting: AtomicU64,
+    /// What is open by stage and age: written once a second.
+    report: Mutex<Report>,
+}
+
+impl Gauge {
+    /// Queries of the last second, and how many there may be.
+    pub(super) fn queries(&self) -> (u32, u32) {
+        let word = self.budget.load(Ordering::Relaxed);
+        let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        (half(word >> 32), half(word))
+    }
+
+    /// Adds what is open.
+    pub(super) fn add_to(&self, sum: &mut Report) {
+        sum.add(&self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// What all shards share with the sockets.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -36,11 +69,8 @@ pub(super) struct Shared {
     pub(super) callers: Callers,
     pub(super) lookups: Lookups,
     pub(super) feed: Arc<Feed>,
-    /// Undecided payments, and fen whose outcome is unknown, over all shards.
-    pub(super) pending: AtomicU64,
-    pub(super) at_risk_fen: AtomicU64,
-    /// What each shard has used of its query budgets: used in the high half, the limit in the low one.
-    pub(super) budgets: Vec<AtomicU64>,
+    /// What each shard shows.
+    pub(super) gauges: Vec<Gauge>,
     /// Whether the last word of the store was that it takes no records.
     pub(super) stalled: std::sync::atomic::AtomicBool,
 }
@@ -72,8 +102,12 @@ pub(super) struct ShardThread {
     pub(super) commit: Box<dyn Fn(Batch) + Send>,
     /// The batch that the store has.
     pub(super) under_way: Option<BatchId>,
-    /// What each slot adds to the two gauges.
-    pub(super) risks: Vec<(bool, u64)>,
+    /// The money whose outcome is unknown.
+    pub(super) exposure: Exposure,
+    /// A payment that is undecided for longer is overdue.
+    pub(super) overdue_ms: u64,
+    /// When it was last added up.
+    pub(super) reported_at: Tick,
     /// What becomes of money that no till asks about, where its merchant has set nothing.
     pub(super) absence: Absence,
     /// The merchants whose rules the shard goes by.
@@ -133,7 +167,7 @@ impl ShardThread {
                 self.hand_over(batch);
             }
             self.act_all(now);
-            self.report_budget(now);
+            self.report(now);
         }
     }
 
@@ -163,18 +197,18 @@ impl ShardThread {
         *input = Input::Attended { gone, follows, reply: Box::new(reply) };
     }
 
-    /// The share of the query budget in use, over all shards.
-    fn report_budget(&mut self, now: Now) {
+    /// Shows what is used of the budgets, and, once a second, what is open by age.
+    fn report(&mut self, now: Now) {
+        let Some(mine) = self.shared.gauges.get(self.number) else { return };
         let (used, limit) = self.shard.queries_used(now.tick);
-        if let Some(mine) = self.shared.budgets.get(self.number) {
-            mine.store((u64::from(used) << 32) | u64::from(limit), Ordering::Relaxed);
+        mine.budget.store((u64::from(used) << 32) | u64::from(limit), Ordering::Relaxed);
+        let waiting = u64::try_from(self.shard.calls_waiting()).unwrap_or(u64::MAX);
+        mine.calls_waiting.store(waiting, Ordering::Relaxed);
+        if now.tick.ms_since(self.reported_at) >= REPORT_MS {
+            self.reported_at = now.tick;
+            *mine.report.lock().unwrap_or_else(PoisonError::into_inner) =
+                self.exposure.report(now.wall, self.overdue_ms);
         }
-        let sum = self.shared.budgets.iter().fold((0_u32, 0_u32), |(used, limit), budget| {
-            let word = budget.load(Ordering::Relaxed);
-            let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-            (used.saturating_add(half(word >> 32)), limit.saturating_add(half(word)))
-        });
-        metrics::query_budget(sum.0, sum.1);
     }
 
     fn on_committed(&mut self, id: BatchId, outcomes: Result<Vec<Outcome>, CommitError>, now: Now) {
@@ -200,7 +234,6 @@ impl ShardThread {
         while let Some(action) = self.shard.poll_action() {
             self.act(action, now);
         }
-        metrics::queue_depth(self.number, self.inbox.depth());
     }
 
     fn act(&mut self, action: Action, now: Now) {
@@ -242,7 +275,8 @@ impl ShardThread {
             Action::Publish { order, record } => {
                 self.published.publish(order, &record);
                 shared.feed.wake(&record.key);
-                self.count(order, &record);
+                self.exposure.see(order.slot, &record);
+                self.show_open();
             }
             Action::Retire { order, key: _ } => self.published.retire(order),
             Action::Alarm { key, alarm } => warn(&key, alarm),
@@ -250,27 +284,12 @@ impl ShardThread {
         }
     }
 
-    /// Keeps the gauges of open payments and of money at risk.
-    fn count(&mut self, order: OrderRef, record: &Record) {
-        let slot = order.slot as usize;
-        if self.risks.len() <= slot {
-            self.risks.resize(slot.saturating_add(1), (false, 0));
+    /// Shows how much is open.
+    fn show_open(&self) {
+        if let Some(mine) = self.shared.gauges.get(self.number) {
+            mine.pending.store(self.exposure.pending(), Ordering::Relaxed);
+            mine.at_risk_fen.store(self.exposure.total().fen, Ordering::Relaxed);
         }
-        let pending = record.state.is_undecided();
-        let unknown = pending || matches!(record.state, State::Reversing);
-        let fen = if unknown { record.amount.map_or(0, protocol::Fen::get) } else { 0 };
-        let Some(place) = self.risks.get_mut(slot) else { return };
-        let (was_pending, was_fen) = std::mem::replace(place, (pending, fen));
-        // Wrapping on purpose: each term that is taken away was added before.
-        let add = |gauge: &AtomicU64, new: u64, old: u64| {
-            gauge.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
-        };
-        add(&self.shared.pending, u64::from(pending), u64::from(was_pending));
-        add(&self.shared.at_risk_fen, fen, was_fen);
-        metrics::open(
-            self.shared.pending.load(Ordering::Relaxed),
-            self.shared.at_risk_fen.load(Ordering::Relaxed),
-        );
     }
 
     fn observe_lag(&self, now: Now) {

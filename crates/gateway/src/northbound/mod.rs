@@ -75,11 +75,17 @@ impl Gateway {
 impl Handler for Gateway {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
         let path = request.uri().path();
+        let began_ns = Clock::monotonic_ns();
+        let timed = |asked, reply| {
+            let took_ns = Clock::monotonic_ns().saturating_sub(began_ns);
+            metrics::asked(asked, Duration::from_nanos(took_ns));
+            reply
+        };
         if let Some(endpoint) = xml::Endpoint::of(path) {
-            return xml::handle(self, endpoint, request, peer).await;
+            return timed(endpoint.asked(), xml::handle(self, endpoint, request, peer).await);
         }
         if let Some(route) = json::Route::of(request.method(), path) {
-            return json::handle(self, route, request, peer).await;
+            return timed(route.asked(), json::handle(self, route, request, peer).await);
         }
         if request.method() == Method::GET && path == "/" {
             let mut reply = server::plain(StatusCode::OK, "hufu: the JSON API is described in /openapi.json");

@@ -30,6 +30,7 @@ use super::{Gateway, Known, Waited, wait, xml};
 use crate::clock::Clock;
 use crate::engine::{NewPayment, Told};
 use crate::merchants::{Binding, Directory, Merchant};
+use crate::metrics::Ask;
 use problem::Problem;
 
 pub(super) use openapi::{SERVICE_DESC, document};
@@ -57,6 +58,16 @@ pub(super) enum Route {
 }
 
 impl Route {
+    /// The word in metrics.
+    pub(super) const fn asked(&self) -> Ask {
+        match self {
+            Self::Create => Ask::Pay,
+            Self::Show(_) => Ask::Query,
+            Self::Reverse(_) => Ask::Reverse,
+            Self::List | Self::Follow(_) | Self::FollowAll | Self::OtherMethod(_) | Self::None => Ask::Other,
+        }
+    }
+
     /// The route of a path, if that is one below `/v1`.
     pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
         let rest = path.strip_prefix("/v1/")?;

@@ -31,7 +31,7 @@ use super::{Gateway, Known, Waited, wait};
 use crate::clock::Clock;
 use crate::engine::{NewPayment, Told};
 use crate::merchants::{Binding, Directory, Keys, Merchant};
-use crate::metrics::{self, Refusal};
+use crate::metrics::{self, Ask, Refusal};
 use answer::{Answer, unsigned};
 
 /// What unknown merchants and wrong signatures are told alike (MI-08).
@@ -53,6 +53,15 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
+    /// The word in metrics.
+    pub(super) const fn asked(self) -> Ask {
+        match self {
+            Self::Micropay => Ask::Pay,
+            Self::OrderQuery => Ask::Query,
+            Self::Reverse => Ask::Reverse,
+        }
+    }
+
     pub(super) fn of(path: &str) -> Option<Self> {
         match path {
             "/pay/micropay" => Some(Self::Micropay),
