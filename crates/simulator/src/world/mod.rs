@@ -24,6 +24,7 @@ use crate::options::{Options, Provider, SubMerchants};
 use crate::rng::Rng;
 use crate::wallet::Wallet;
 
+mod absent;
 mod actions;
 mod bytes;
 mod calls;
@@ -142,6 +143,7 @@ struct World {
     is_calm: bool,
     judge: Judge,
     reasons: reasons::Reasons,
+    presence: absent::Presence,
     /// How each pay request travelled.
     transit: Vec<Transit>,
     /// The last answers of each kind, while they are mixed up.
@@ -236,6 +238,7 @@ impl World {
             is_calm: false,
             judge,
             reasons: reasons::Reasons::new(setup.orders),
+            presence: absent::Presence::new(setup.orders),
             transit: vec![Transit::default(); usize::try_from(setup.orders).unwrap_or(0)],
             crossed: std::collections::BTreeMap::new(),
             followed,

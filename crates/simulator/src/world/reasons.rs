@@ -126,7 +126,7 @@ impl World {
     /// A request to pay has waited as long as it may: in the calm, a payment that was decided by then is no reason
     /// to let it wait.
     pub(super) fn judge_patience(&mut self, n: u32, ask: Ask) {
-        let asked_at = self.now - requests::HOLD_MS;
+        let asked_at = self.now.saturating_sub(requests::HOLD_MS);
         let calm = self.reasons.calm_at.is_some_and(|at| at < asked_at) && self.reasons.started_at < asked_at;
         let decided = self.reasons.page(n).and_then(|page| page.decided_at);
         // A damaged row is answered with "ask again", whatever was decided before.

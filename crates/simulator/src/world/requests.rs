@@ -13,6 +13,8 @@ use super::{Event, World};
 
 /// How long a till's request is held. Source: DESIGN §4.
 pub(super) const HOLD_MS: u64 = 8_000;
+/// How long a question that waits for no outcome may take.
+const QUESTION_MS: u64 = 1_000;
 
 /// One request of a till that waits at the switch.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,15 @@ impl Tickets {
         *generation = generation.wrapping_add(1);
         *place = Some(waiting);
         Ticket(u64::from(*generation) << 32 | u64::from(slot))
+    }
+
+    /// Whether its till still waits for an answer.
+    pub(super) fn is_unanswered(&self, ticket: Ticket) -> bool {
+        let slot = usize::try_from(ticket.0 & 0xffff_ffff).unwrap_or(usize::MAX);
+        self.slots.get(slot).is_some_and(|(generation, place)| {
+            let is_it = u64::from(*generation) == ticket.0 >> 32;
+            is_it && place.is_some_and(|waiting| waiting.unanswered)
+        })
     }
 
     fn get(&mut self, ticket: Ticket) -> Option<&mut Waiting> {
@@ -105,8 +116,15 @@ impl World {
         let waiting = Waiting { n, turn, ask, unanswered: true, outgoing };
         let input = match ask {
             Ask::Query => {
-                let told = self.switch.find(n).queried();
-                return self.tell(n, turn, told.0, told.1);
+                let found = self.switch.find(n);
+                let is_open = matches!(&found, Seen::Record(record) if !record.is_definite());
+                if !is_open {
+                    let told = found.queried();
+                    return self.tell(n, turn, told.0, told.1);
+                }
+                // Whoever asks about an open payment is evidence, and may be the till that is waited for.
+                let ticket = self.switch.tickets.open(waiting);
+                (ticket, Input::Watch { ticket, key: key_of(n), wait: Wait::Nothing })
             }
             Ask::Pay(wait) => self.pay_input(waiting, wait, false),
             Ask::PayOther => self.pay_input(waiting, Wait::FirstWord, true),
@@ -122,7 +140,9 @@ impl World {
             }
         };
         let (ticket, input) = input;
-        self.later(HOLD_MS, Event::HoldEnds { ticket: ticket.0 });
+        self.presence.on_request(n, !matches!(ask, Ask::PayOther | Ask::Reverse), self.now);
+        let hold_ms = if ask == Ask::Query { QUESTION_MS } else { HOLD_MS };
+        self.later(hold_ms, Event::HoldEnds { ticket: ticket.0 });
         self.input(self.switch.shard_of(n), input);
     }
 
@@ -187,6 +207,7 @@ impl World {
         let Some(waiting) = self.switch.tickets.get(ticket) else { return };
         if std::mem::replace(&mut waiting.unanswered, false) {
             let Waiting { n, turn, ask, .. } = *waiting;
+            self.presence.on_over(n, self.now);
             if matches!(ask, Ask::Pay(_) | Ask::PayOther) {
                 let fen = self.amount_of(n, ask == Ask::PayOther).get();
                 self.judge.on_pay_told(n, told, fen);

@@ -34,7 +34,7 @@ pub const CROWD_PENDING_MIN: u64 = 50_000;
 
 const STATES: [&str; 6] = ["ACCEPTED", "PENDING", "PAID", "FAILED", "REVERSING", "REVERSED"];
 
-pub(super) const CAUSES: [&str; 17] = [
+pub(super) const CAUSES: [&str; 18] = [
     "A1",
     "A3",
     "A6",
@@ -52,6 +52,7 @@ pub(super) const CAUSES: [&str; 17] = [
     "deadline",
     "till",
     "overtaken",
+    "absent_till",
 ];
 
 pub(super) const PROOFS: [&str; 6] = ["A1", "B8", "C1", "C6", "C9", "D7"];
@@ -83,7 +84,7 @@ pub(super) const TOLD: [&str; 18] = [
     "not_accepted:suspended",
 ];
 
-const OTHERS: [&str; 36] = [
+const OTHERS: [&str; 37] = [
     "answer_cut",
     "answer_not_verified",
     "answer_of_another_request",
@@ -99,6 +100,7 @@ const OTHERS: [&str; 36] = [
     "misconfigured",
     "number_taken",
     "overtaken",
+    "paid_unheard",
     "partly_refunded_on_platform",
     "partly_returned",
     "pay_delivered_twice",

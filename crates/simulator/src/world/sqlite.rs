@@ -124,9 +124,18 @@ impl SqliteDisk {
             return;
         }
         // The log goes into the database, so that each row stands in one place.
-        drop(must("open the store to spoil it", open(&self.path())));
+        let mut store = must("open the store to spoil it", open(&self.path()));
+        let noted = std::mem::take(&mut self.spoilt);
+        let changed_at = |key: &OrderKey, store: &mut SqliteStore| {
+            store.find(key).ok().flatten().map(|record| record.changed_at.0.to_be_bytes())
+        };
+        let noted: Vec<_> = noted
+            .into_iter()
+            .map(|(key, accepted_at)| (key, accepted_at, changed_at(&key, &mut store)))
+            .collect();
+        drop(store);
         let mut bytes = must("read the store", std::fs::read(self.path()));
-        for (key, accepted_at) in std::mem::take(&mut self.spoilt) {
+        for (key, accepted_at, changed_at) in noted {
             let number = key.number.as_str().as_bytes();
             let moment = accepted_at.to_be_bytes();
             let Some(moment) = moment.get(2..) else { continue };
@@ -146,7 +155,9 @@ impl SqliteDisk {
                 let changed = place + at + moment.len();
                 // The two moments are years apart from nothing else: an index has no second one there.
                 let merchant = place.checked_sub(number.len() + 1).and_then(|at| bytes.get(at));
-                let is_row = bytes.get(changed..changed + 2) == moment.get(..2)
+                // What is left of an earlier version may end in the middle of something else.
+                let present = changed_at.as_ref().and_then(|at| at.get(2..));
+                let is_row = bytes.get(changed..changed + moment.len()) == present
                     && merchant.is_some_and(|merchant| u32::from(*merchant) == key.merchant.0);
                 if let Some(byte) = bytes.get_mut(changed + moment.len() - 1).filter(|_| is_row) {
                     *byte ^= 1;

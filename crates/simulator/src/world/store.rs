@@ -167,6 +167,8 @@ impl World {
             let n = n_of(&record.key);
             self.note(n, || describe(&record));
             self.mix(4, u64::from(n), u64::from(record.version));
+            let was = self.judge.durable(n).cloned();
+            self.judge_absence(n, was.as_deref(), &record);
             self.judge.on_durable(n, &record);
             let ahead_ms = record.accepted_at.0.saturating_sub(self.true_ms());
             if record.version == 1

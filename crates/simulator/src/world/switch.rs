@@ -14,7 +14,7 @@ use super::setup::Setup;
 use super::store::Committer;
 use super::tills::{key_of, n_of};
 use super::told::Told;
-use super::{Event, World};
+use super::{Event, World, absent};
 
 /// Ticks do not begin at 0: a machine has run before its process starts.
 const TICK_BASE: u64 = 40_000;
@@ -117,7 +117,7 @@ impl Switch {
             orders_max: self.orders_max.div_ceil(shards),
             waiters_max: WAITERS_MAX,
             boot: self.boot,
-            absences: state_machine::absence::Absences::default(),
+            absences: absent::rules(),
         }
     }
 }
@@ -220,6 +220,7 @@ impl World {
         self.hang_up_calls();
         // Every till that waits sees its connection break.
         for (n, turn) in std::mem::take(&mut self.switch.tickets).into_unanswered() {
+            self.presence.on_over(n, self.now);
             self.on_told(n, turn, Told::Lost, 2);
         }
     }
@@ -325,6 +326,9 @@ impl World {
             return self.run_by(shard, frozen_until);
         }
         let mut inputs = std::mem::take(&mut seat.inbox);
+        for input in &mut inputs {
+            absent::attend(&seat.shard, &self.switch.tickets, input);
+        }
         // Nothing but its timer wakes it: the moment is the input.
         self.events += u64::from(inputs.is_empty());
         let batch = seat.shard.step(inputs.drain(..), now);
