@@ -274,6 +274,24 @@ pub enum MerchantError {
         /// What is taken.
         what: &'static str,
     },
+    /// The API key is one that another merchant had before its present one: whoever still has it would be taken for
+    /// this merchant, or this one for the other.
+    #[error(
+        "the API key of merchant {place} of this call was another merchant's until that got a new one. Nothing was \
+         written. Leave the key out and make one with hufu merchant rotate."
+    )]
+    KeyOfAnother {
+        /// Its place in the call, from 1.
+        place: usize,
+    },
+    /// The API key is another merchant's.
+    #[error(
+        "the API key of merchant {place} of this call is another merchant's. Nothing was written. Make another one."
+    )]
+    KeyTaken {
+        /// Its place in the call, from 1.
+        place: usize,
+    },
     /// The provider has no row.
     #[error(
         "merchant {place} of this import names a provider that the store does not have. Nothing was added. Add \

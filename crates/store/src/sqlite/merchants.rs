@@ -117,11 +117,15 @@ impl MerchantBook {
             let last: u32 = transaction
                 .query_row("SELECT coalesce(max(id), 0) FROM merchants", [], |row| row.get(0))
                 .map_err(sqlite)?;
+            let former = rotation::former_api_keys(transaction).map_err(sqlite)?;
             let mut added = Vec::with_capacity(merchants.len());
             let mut insert = transaction.prepare_cached(INSERT).map_err(sqlite)?;
             for (place, (merchant, id)) in (1..).zip(merchants.iter().zip(last.saturating_add(1)..)) {
                 let id = MerchantId(id);
                 let sealed = seal_key(sealer, nonces, id, merchant, place)?;
+                if merchant.api_key_digest.is_some_and(|key| former.contains_key(key.as_slice())) {
+                    return Err(MerchantError::KeyOfAnother { place });
+                }
                 merchant.settings.check().map_err(|why| MerchantError::Setting { place, why })?;
                 let settings = merchant.settings.text();
                 let values = values(id, merchant, &sealed, &settings, now);
@@ -168,7 +172,8 @@ impl MerchantBook {
     /// # Errors
     ///
     /// [`MerchantError::Changing`] while an earlier change of such a key lasts, [`MerchantError::SigningKey`],
-    /// [`MerchantError::Unknown`], or [`MerchantError::Store`] also if the row is damaged; nothing was written.
+    /// [`MerchantError::KeyTaken`] or [`MerchantError::KeyOfAnother`] for an API key that is or was another
+    /// merchant's, [`MerchantError::Unknown`], or [`MerchantError::Store`] also if the row is damaged; nothing was written.
     pub fn rotate(
         &mut self,
         merchant: MerchantId,
@@ -183,6 +188,9 @@ impl MerchantBook {
                     None => None,
                 };
                 let digest = rotation.api_key_digest.as_ref().map(<[u8; 32]>::as_slice);
+                if let Some(digest) = digest {
+                    is_free(transaction, merchant, digest)?;
+                }
                 let mut changes = Vec::new();
                 for (kind, place, column, new) in [
                     (Rotated::SigningKey, SIGNING_KEY, "signing_key", sealed.as_deref()),
@@ -287,6 +295,21 @@ impl std::fmt::Debug for MerchantBook {
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn sqlite(error: rusqlite::Error) -> MerchantError {
     MerchantError::Store(unreadable(&error))
+}
+
+/// Whether nobody but `merchant` has or had this API key.
+fn is_free(conn: &Connection, merchant: MerchantId, digest: &[u8]) -> Result<(), MerchantError> {
+    let others = "SELECT EXISTS (SELECT 1 FROM merchants WHERE api_key_digest = ?1 AND id <> ?2)";
+    let taken: bool =
+        conn.query_row(others, params![digest, merchant.0], |row| row.get(0)).map_err(sqlite)?;
+    if taken {
+        return Err(MerchantError::KeyTaken { place: 1 });
+    }
+    let former = rotation::former_api_keys(conn).map_err(sqlite)?;
+    match former.get(digest) {
+        Some(of) if *of != merchant => Err(MerchantError::KeyOfAnother { place: 1 }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Shows `work` the row of a merchant and what its checksum covers.

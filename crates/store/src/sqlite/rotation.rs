@@ -2,6 +2,8 @@
 //!
 //! A row of its own for each: the signing key stays sealed to its merchant, the API key stays a digest.
 
+use std::collections::HashMap;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use secrecy::SecretString;
@@ -36,6 +38,14 @@ pub(super) fn is_changing(
         .query_row(until, params![merchant.0, kind.as_str()], |row| row.get::<_, Option<i64>>(0))
         .optional()?;
     Ok(found.is_some_and(|until| until.is_none_or(|until| until > now.0)))
+}
+
+/// The digests of API keys that were in use before, each with whose it was; also of those whose time is over.
+pub(super) fn former_api_keys(conn: &Connection) -> rusqlite::Result<HashMap<Vec<u8>, MerchantId>> {
+    let mut statement = conn.prepare_cached("SELECT secret, merchant FROM merchant_keys WHERE kind = ?1")?;
+    let rows =
+        statement.query_map([Rotated::ApiKey.as_str()], |row| Ok((row.get(0)?, MerchantId(row.get(1)?))))?;
+    rows.collect()
 }
 
 /// Keeps what was in use before, in the place of any earlier one.

@@ -242,3 +242,35 @@ fn a_damaged_previous_key_is_not_taken_and_closes_nobody() {
         assert_eq!(keys(&copy), [("n".repeat(32), None), (other.clone(), None)], "{change}");
     }
 }
+
+#[test]
+fn an_api_key_is_never_two_merchants() {
+    let _covers = covers::covers(&["CF-05", "INV-20"]);
+    let place = Place::new();
+    let (mut book, provider) = book(&place);
+    let with = |at: u32, key: &str| NewMerchant {
+        api_key_digest: Some(api_key_digest(key)),
+        ..merchant(provider, at)
+    };
+    let to =
+        |key: &str, until| Rotation { signing_key: None, api_key_digest: Some(api_key_digest(key)), until };
+    book.import(&[with(1, "a"), with(2, "b")], NOW).expect("added");
+    book.rotate(MerchantId(1), &to("c", Some(UnixMs(NOW.0 + 1))), NOW).expect("rotated");
+    // The first merchant's tills may still have the key before: it would make them the second, or the third.
+    for (key, error) in
+        [("a", MerchantError::KeyOfAnother { place: 1 }), ("c", MerchantError::KeyTaken { place: 1 })]
+    {
+        assert_eq!(book.rotate(MerchantId(2), &to(key, None), NOW), Err(error), "{key}");
+    }
+    let later = UnixMs(NOW.0 + 1_000);
+    assert_eq!(
+        book.import(&[with(3, "d"), with(4, "a")], later),
+        Err(MerchantError::KeyOfAnother { place: 2 }),
+        "also after its time"
+    );
+    let rows = book.merchants().expect("readable").rows;
+    let keys: Vec<_> = rows.iter().map(|row| row.api_key_digest).collect();
+    assert_eq!(keys, ["c", "b"].map(|key| Some(api_key_digest(key))), "nothing was written");
+    // Its own it may go back to.
+    assert_eq!(book.rotate(MerchantId(1), &to("a", None), later), Ok(()));
+}
