@@ -36,19 +36,47 @@ pub(crate) fn running(config: &Config) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
+/// What became of a command that was not answered as it should be.
+#[derive(Debug)]
+pub(crate) enum Undone {
+    /// Nothing was done.
+    Refused(Failure),
+    /// It may have been done.
+    Unknown(Failure),
+}
+
+impl From<Undone> for Failure {
+    fn from(undone: Undone) -> Self {
+        match undone {
+            Undone::Refused(failure) | Undone::Unknown(failure) => failure,
+        }
+    }
+}
+
 /// Gives a command to a running switch.
 pub(crate) fn command<T: DeserializeOwned>(
     socket: &std::path::Path,
     command: &Command,
 ) -> Result<T, Failure> {
+    try_command(socket, command).map_err(Failure::from)
+}
+
+/// As [`command`], and says whether it may have been done all the same.
+pub(crate) fn try_command<T: DeserializeOwned>(
+    socket: &std::path::Path,
+    command: &Command,
+) -> Result<T, Undone> {
     match call(socket, command) {
         Ok(Response::Done { result }) => serde_json::from_value(result).map_err(|err| {
-            Failure::internal(format!("the switch answered what this version does not understand: {err}"))
+            let why = format!("the switch answered what this version does not understand: {err}");
+            Undone::Unknown(Failure::internal(why))
         }),
-        Ok(Response::Failed { error }) => Err(Failure::failed(error)),
-        Err(err @ CallError::NoSwitch(..)) => Err(Failure::unavailable(format!("{err}. Nothing was done."))),
+        Ok(Response::Failed { error }) => Err(Undone::Refused(Failure::failed(error))),
+        Err(err @ CallError::NoSwitch(..)) => {
+            Err(Undone::Refused(Failure::unavailable(format!("{err}. Nothing was done."))))
+        }
         Err(err @ (CallError::NoAnswer(_) | CallError::Answer(_))) => {
-            Err(Failure::unavailable(err.to_string()))
+            Err(Undone::Unknown(Failure::unavailable(err.to_string())))
         }
     }
 }
@@ -213,6 +241,7 @@ mod tests {
             burst: None,
             absent_till: None,
             absent_after_ms: None,
+            not_in_use: None,
             client_certificates: Vec::new(),
             sign_kinds: String::new(),
             status: String::new(),

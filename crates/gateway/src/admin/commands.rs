@@ -38,6 +38,11 @@ pub struct Admin {
     pub tls: Option<Arc<Tls>>,
 }
 
+/// Why a merchant's certificates are not set.
+const NEVER_ASKED: &str = "this switch asks tills for no certificates: it was started without listen.tls.client_ca_file, \
+    so every request of this merchant would be refused from now on. Nothing was changed. Restart it with \
+    client_ca_file first; or, if the merchant is to be refused until then, say --force";
+
 /// Runs commands; one change of merchants at a time.
 #[derive(Clone)]
 pub struct Commands {
@@ -143,8 +148,9 @@ impl Commands {
             Command::MerchantRotate { of, keys, keep_ms } => {
                 let (id, now) = (self.merchant(&of)?, Clock::wall());
                 let view = merchants::rotate(&mut book, id, &keys, keep_ms, now)?;
-                self.reload(&mut book)?;
-                Ok(Response::done(view))
+                // The store has them: whoever asked must not take this for a refusal and throw them away.
+                let not_in_use = self.reload(&mut book).err();
+                Ok(Response::done(MerchantView { not_in_use, ..view }))
             }
             Command::MerchantRotateFinish { of } => {
                 let view = merchants::finish_rotation(&mut book, self.merchant(&of)?)?;
@@ -166,7 +172,11 @@ impl Commands {
                 self.reload(&mut book)?;
                 Ok(Response::done(view))
             }
-            Command::MerchantCertificates { of, fingerprints } => {
+            Command::MerchantCertificates { of, fingerprints, force } => {
+                let asks = self.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates());
+                if !fingerprints.is_empty() && !asks && !force {
+                    return Err(NEVER_ASKED.to_owned());
+                }
                 let view = merchants::set_certificates(&mut book, self.merchant(&of)?, &fingerprints)?;
                 self.reload(&mut book)?;
                 Ok(Response::done(view))

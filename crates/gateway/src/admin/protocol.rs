@@ -124,6 +124,9 @@ pub enum Command {
         of: MerchantRef,
         /// SHA-256 of each, in hexadecimal digits; two at most.
         fingerprints: Vec<String>,
+        /// Also where this switch asks tills for no certificates, so that every request of the merchant is refused.
+        #[serde(default)]
+        force: bool,
     },
     /// Reads the merchants from the store again.
     MerchantReload,
@@ -346,6 +349,9 @@ pub struct MerchantView {
     pub previous_keys: Vec<PreviousKeyView>,
     /// When it was added.
     pub created_at: String,
+    /// Why the running switch goes on with what it had, although the store has taken the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_in_use: Option<String>,
 }
 
 /// New keys for a merchant; absent: as before.
@@ -420,6 +426,7 @@ impl MerchantView {
             has_api_key: row.api_key_digest.is_some(),
             previous_keys: previous_keys(row),
             created_at: rfc3339(row.created_at).unwrap_or_default(),
+            not_in_use: None,
         }
     }
 }

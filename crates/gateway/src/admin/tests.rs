@@ -11,7 +11,7 @@ use protocol::TransactionId;
 use serde_json::{Value, json};
 use state_machine::record::State;
 use state_machine::shard::{NotAccepted, Said, Wait};
-use state_machine::{Channel, MerchantId, OrderKey, ProviderId, Record};
+use state_machine::{Channel, MerchantId, OrderKey, ProviderId, Record, UnixMs};
 use store::merchant::Mode;
 use store::{EventQuery, Events, Filter, Listing, Options, SealKey, SqliteStore};
 use tempfile::TempDir;
@@ -420,4 +420,26 @@ async fn probes() {
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(says), "{answer}");
         assert!(get("/livez").await.starts_with("HTTP/1.1 200"), "it lives all the same");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_nobody_asks_for_shut_no_merchant_out() {
+    let harness = Harness::start();
+    harness.run(Command::MerchantAdd { merchants: vec![form("1")] }).await.unwrap();
+    let set = |fingerprints: Vec<String>, force| {
+        let of = MerchantRef::Id { merchant: 1 };
+        harness.run(Command::MerchantCertificates { of, fingerprints, force })
+    };
+    let needed = || {
+        let one = harness.merchants.load();
+        !one.find_id(MerchantId(1)).expect("it is there").may_connect(None, UnixMs(0))
+    };
+    // This switch speaks no TLS, whatever the file says that the command has read.
+    let refused = set(vec!["0f".repeat(32)], false).await.unwrap_err();
+    assert!(refused.contains("client_ca_file") && refused.contains("Nothing was changed"), "{refused}");
+    assert!(!needed());
+    set(vec!["0f".repeat(32)], true).await.unwrap();
+    assert!(needed(), "by force");
+    set(Vec::new(), false).await.unwrap();
+    assert!(!needed(), "lifting it harms nobody");
 }

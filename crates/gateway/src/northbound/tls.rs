@@ -209,6 +209,12 @@ impl Tls {
         }
     }
 
+    /// Whether tills are asked for certificates of their own.
+    #[must_use]
+    pub const fn asks_for_certificates(&self) -> bool {
+        self.files.client_ca_file.is_some()
+    }
+
     /// What tills are shown.
     #[must_use]
     pub fn shown(&self) -> Shown {

@@ -30,6 +30,9 @@ pub(super) struct CertificateArgs {
     /// Its tills need no certificate any more.
     #[arg(long, conflicts_with = "sha256")]
     none: bool,
+    /// Also where tills are not asked for certificates: every request of the merchant is then refused.
+    #[arg(long, conflicts_with = "none")]
+    force: bool,
     #[command(flatten)]
     config: ConfigFlag,
     #[command(flatten)]
@@ -40,17 +43,20 @@ pub(super) struct CertificateArgs {
 pub(super) fn run(args: &CertificateArgs) -> Outcome {
     let config = load(&args.config.config)?;
     let asks = config.listen.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-    if !args.none && !asks {
+    if !args.none && !args.force && !asks {
         return Err(Failure::usage(
             "tills are not asked for certificates: set listen.tls.client_ca_file first, or every request of this \
-             merchant would be refused; nothing was changed",
+             merchant would be refused; nothing was changed. To refuse them until then, say --force",
         ));
     }
     let view = match running(&config)? {
         Some(socket) => {
             let all: Vec<MerchantView> = command(&socket, &Command::MerchantList)?;
             let of = MerchantRef::Id { merchant: one(&all, &args.merchant)?.merchant };
-            command(&socket, &Command::MerchantCertificates { of, fingerprints: args.sha256.clone() })?
+            command(
+                &socket,
+                &Command::MerchantCertificates { of, fingerprints: args.sha256.clone(), force: args.force },
+            )?
         }
         None => in_store(&config, args)?,
     };

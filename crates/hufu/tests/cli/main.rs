@@ -5,5 +5,6 @@ mod demo;
 mod kill;
 mod load;
 mod merchants;
+mod rotate;
 mod sandbox;
 mod support;
