@@ -261,7 +261,8 @@ pub struct Record {
     pub cause: Option<Cause>,
     /// What proved that no money is kept, once REVERSED or once the till's reversal is done.
     pub proof: Option<Row>,
-    /// The amount; `None` only where a reversal closed a number that was never seen.
+    /// The amount; `None` only where a reversal closed a number that was never seen, and where the store shows
+    /// something in place of a damaged row.
     pub amount: Option<Fen>,
     /// Keyed digest of the content, for "same number, same content".
     pub digest: [u8; 16],

@@ -289,7 +289,9 @@ pub struct Events {
 /// What a conflict shows where the store cannot show what is there: the row is damaged, or `offered` replaces a
 /// version of an order that has no row. It is `offered` as an open, held order whose money is not ours: a till is
 /// told to ask again, no success is taken for it and nothing is reversed, and it ends only if the wallet shows
-/// that there is no money (DB-11). `version` is what the row says, 0 without a row.
+/// that there is no money (DB-11). It belongs to no content and has no amount: `offered` may be another's request
+/// under this number, and whoever sent the first must not be told that this time nothing was charged (INV-16).
+/// `version` is what the row says, 0 without a row.
 #[must_use]
 pub fn stand_in(offered: &Record, version: u32) -> Record {
     Record {
@@ -299,6 +301,7 @@ pub fn stand_in(offered: &Record, version: u32) -> Record {
         decided_at: None,
         refusal: None,
         paid: None,
+        amount: None,
         claim: Claim::Foreign,
         held: Some(Held::NumberTaken),
         ..offered.clone()

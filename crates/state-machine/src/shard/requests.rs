@@ -11,7 +11,7 @@ use crate::payment::Payment;
 use crate::record::Record;
 
 /// How a request to pay relates to a payment that exists. A number closed before its payment came belongs to
-/// no content. Source: DESIGN §4, same content.
+/// no content, and what stands in for a damaged row neither. Source: DESIGN §4, same content.
 #[must_use]
 pub fn relation(record: &Record, digest: &[u8; 16]) -> Said {
     let same = record.digest == *digest || planted!(OtherContentTaken);

@@ -137,6 +137,8 @@ fn a_successor_of_nothing_is_shown_an_order_that_tells_no_outcome() {
         let orphan = moved(&accepted(1, "order-1"), State::Paid);
         let shown = stand_in(&orphan, 0);
         assert!(shown.is_open() && !shown.is_definite() && shown.held.is_some() && shown.paid.is_none());
+        // Nor an amount: whoever asks for another is not told that its number is another payment's.
+        assert_eq!(shown.amount, None);
         assert_eq!(commit(store, std::slice::from_ref(&orphan)), [conflict(&shown)]);
         assert_eq!(store.find(&orphan.key), Ok(None));
     });

@@ -244,8 +244,8 @@ fn a_wall_clock_that_jumps_moves_nothing() {
 
 #[test]
 fn an_open_record_that_only_the_store_knew_is_taken_up() {
-    // A damaged row is shown as held and foreign (DB-11): asked about, never reversed, told to nobody as
-    // done.
+    // A damaged row is shown as held, foreign and of no content (DB-11): asked about, never reversed, told to
+    // nobody as done, nor as not charged because another's content is under its number.
     let mut rig = Rig::new();
     rig.run("pay a:A7");
     let record = rig.durable(1).unwrap().clone();
@@ -255,13 +255,14 @@ fn an_open_record_that_only_the_store_knew_is_taken_up() {
         held: Some(held),
         claim: crate::record::Claim::Foreign,
         accepted_at: UnixMs(0),
+        amount: None,
         ..record
     });
-    rig.run("pay:first +1s q:paid +60s q:notfound +120s q:notfound");
+    rig.run("pay:first pay:other +1s q:paid +60s q:notfound +120s q:notfound");
     assert_eq!(
         rig.words(),
-        "discard PENDING/foreign/number_taken pay=USERPAYING query@0 query@61000 query@181000 \
-         FAILED(A13)/foreign"
+        "discard PENDING/foreign/number_taken pay=USERPAYING query@0 discard query@61000 query@181000 \
+         FAILED(A13)/foreign pay=TRADE_ERROR"
     );
     assert_eq!(rig.durable(1).unwrap().provider, PROVIDER);
 }
