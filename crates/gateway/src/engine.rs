@@ -28,6 +28,10 @@ pub struct NewPayment {
     pub digest: [u8; 16],
     /// [`protocol::fact::attach_digest`] of the `attach`.
     pub attach: u64,
+    /// Which till it comes from, as a keyed digest; 0 where its merchant does not have payments held against each other.
+    pub till: u64,
+    /// How long it may wait for an earlier payment of the same sale.
+    pub patience: std::time::Duration,
     /// What the till waits for.
     pub wait: Wait,
     /// From here on the till does not want it any more, unless it was accepted before.
@@ -51,6 +55,8 @@ pub enum Told {
     },
     /// Nothing was stored and nothing was sent.
     Refused(NotAccepted),
+    /// The same, because of this earlier payment of the same till for the same amount (`till::unsettled`).
+    Unsettled(Arc<Record>),
 }
 
 /// The store did not answer; nothing is known about what was asked for.
@@ -146,6 +152,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Waits for an open order; answered with its state as soon as `wait` is satisfied.
     fn watch(&self, key: OrderKey, wait: Wait) -> oneshot::Receiver<Told>;
+
+    /// The outcome of a payment is in its till's hands, as far as can be known here: the bytes that say so have been
+    /// acknowledged. Only payments with [`Record::till`] need it.
+    fn heard(&self, _key: &OrderKey) {}
 
     /// The durable state of a payment.
     fn find(&self, key: &OrderKey) -> Lookup<Option<Arc<Record>>>;

@@ -14,6 +14,7 @@ use protocol::{AppId, MchId};
 use secrecy::ExposeSecret as _;
 use signer::{Case, Key, KeyError, Kind, Scratch};
 use state_machine::absence::{Absence, Absences};
+use state_machine::rescan::{Rescan, RescanRule, Rescans};
 use state_machine::{MerchantId, ProviderId, UnixMs};
 use store::merchant::{Mode, SignKinds, Status, api_key_digest};
 use store::{MerchantRow, Settings};
@@ -288,6 +289,20 @@ impl Directory {
         Absences::new(others, self.merchants.iter().map(own))
     }
 
+    /// What becomes of second payments of the same till for the same amount, merchant by merchant.
+    #[must_use]
+    pub fn rescans(&self, others: Rescan) -> Rescans {
+        let own = |one: &Merchant| (one.binding.merchant, one.rescan(others));
+        Rescans::new(others, self.merchants.iter().map(own))
+    }
+
+    /// For how long the longest of all merchants looks back; `None` where none does.
+    #[must_use]
+    pub fn rescan_window_ms(&self, others: Rescan) -> Option<u64> {
+        let own = self.merchants.iter().map(|one| one.rescan(others));
+        own.filter(|rescan| rescan.rule != RescanRule::Off).map(|rescan| rescan.window_ms).max()
+    }
+
     /// Every merchant, in the order given.
     #[must_use]
     pub fn merchants(&self) -> &[Merchant] {
@@ -353,6 +368,15 @@ impl Merchant {
         Absence {
             rule: self.settings.absent_till.unwrap_or(others.rule),
             after_ms: self.settings.absent_after_ms.map_or(others.after_ms, u64::from),
+        }
+    }
+
+    /// What becomes of a second payment of the same till for the same amount.
+    #[must_use]
+    pub fn rescan(&self, others: Rescan) -> Rescan {
+        Rescan {
+            rule: self.settings.rescan.unwrap_or(others.rule),
+            window_ms: self.settings.rescan_window_ms.map_or(others.window_ms, u64::from),
         }
     }
 

@@ -130,6 +130,7 @@ impl Switch {
         let (gateway_addr, admin_addr) = (address(&tills)?, address(&probes)?);
         let engine = EngineConfig {
             absence: config.northbound.absence,
+            rescan: config.northbound.rescan,
             policy: config.policy,
             quotas: config.providers.iter().zip(&providers).map(|(p, id)| (*id, p.quota)).collect(),
             orders_max: config.limits.orders_max,

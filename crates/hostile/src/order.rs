@@ -43,6 +43,7 @@ impl Order {
             waiters_max: 4,
             boot: BootId(1),
             absences: state_machine::absence::Absences::default(),
+            rescans: state_machine::rescan::Rescans::default(),
         };
         let key = OrderKey { merchant: MerchantId(1), number: NUMBER.parse().expect("a number") };
         let shard = Shard::new(config, Tick::from_ms(STARTED_MS));
@@ -56,6 +57,8 @@ impl Order {
             attach: 0,
             wait: Wait::Nothing,
             expires_at: None,
+            till: 0,
+            patience_ms: 0,
         })));
         assert!(order.pay.is_some(), "the pay request is sent");
         order
@@ -187,6 +190,7 @@ impl Order {
                 Action::Publish { record, .. } => assert!(Arc::strong_count(&record) > 0),
                 Action::Answer { .. }
                 | Action::Refuse { .. }
+                | Action::RefuseFor { .. }
                 | Action::Discard { .. }
                 | Action::NotHere { .. }
                 | Action::Retire { .. }

@@ -107,6 +107,8 @@ fn effective(config: &Config) -> Value {
             "long_poll_ms": ms(northbound.long_poll),
             "absent_till": northbound.absence.rule.as_str(),
             "absent_after_ms": northbound.absence.after_ms,
+            "rescan": northbound.rescan.rule.as_str(),
+            "rescan_window_ms": northbound.rescan.window_ms,
             "merchant_per_second": northbound.merchant_per_second,
             "merchant_burst": northbound.merchant_burst,
             "drain_ms": ms(northbound.drain),

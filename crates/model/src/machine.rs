@@ -116,6 +116,7 @@ impl Machine {
             waiters_max: 8,
             boot: BootId(1),
             absences: Absences::new(absence(&bounds), []),
+            rescans: state_machine::rescan::Rescans::default(),
         };
         let key = |number: &str| OrderKey {
             merchant: MerchantId(1),

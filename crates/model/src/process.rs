@@ -155,8 +155,11 @@ impl Stepping<'_, '_> {
                     self.reversal_leaves(&record);
                 }
             }
-            Action::Refuse { ticket, .. } if who == Who::Live => self.heard(ticket),
+            Action::Refuse { ticket, .. } | Action::RefuseFor { ticket, .. } if who == Who::Live => {
+                self.heard(ticket);
+            }
             Action::Refuse { .. }
+            | Action::RefuseFor { .. }
             | Action::Discard { .. }
             | Action::NotHere { .. }
             | Action::Retire { .. }

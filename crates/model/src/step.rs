@@ -190,6 +190,8 @@ impl Stepping<'_, '_> {
             attach: 0,
             wait,
             expires_at: None,
+            till: 0,
+            patience_ms: 0,
         };
         self.feed(Who::Live, vec![Input::Pay(request)]);
     }

@@ -42,6 +42,8 @@ fn record(n: u32) -> Result<Arc<Record>, Broken> {
         attach: 0,
         wait: Wait::Nothing,
         expires_at: None,
+        till: 0,
+        patience_ms: 0,
     };
     let now = Now { tick: Tick::from_ms(1), wall: UnixMs(1_795_400_100_000) };
     Ok(Arc::new(Payment::accept(&request, now, BootId(1)).record().clone()))

@@ -104,6 +104,12 @@ bugs! {
     ClaimedGivenBack = "claimed-and-given-back", breaks "INV-05", "INV-07";
     /// a till that has hung up counts as one that listens
     HungUpListens = "hung-up-till-listens", breaks "absent-till";
+    /// a second scan is sent although the first one may still be charged.
+    RescanIgnored = "rescan-ignored", breaks "rescan";
+    /// a second scan is sent as soon as the first one is to be reversed, and not when that is proven.
+    RescanUnproven = "rescan-before-the-proof", breaks "rescan";
+    /// a paid first scan is out of the way although no till has heard of it.
+    RescanUnheard = "paid-scan-that-nobody-heard-of-is-over", breaks "rescan";
 
     // Record before act.
 

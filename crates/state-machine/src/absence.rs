@@ -4,10 +4,9 @@
 //! customer stands there with the money gone. Either the money is kept and the operator hears of it, or it goes back.
 //! A till that listens at this moment, or asks within the time, is told PAID, and then it stays paid.
 
-use std::collections::HashMap;
 use std::str::FromStr;
 
-use crate::key::MerchantId;
+use crate::merchant_rules::MerchantRules;
 
 /// What a merchant wants done with money that no till asks about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,28 +61,7 @@ impl Default for Absence {
 }
 
 /// The rule of every merchant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Absences {
-    others: Absence,
-    own: HashMap<MerchantId, Absence>,
-}
-
-impl Absences {
-    /// What `own` says for those that are in it, and `others` for all the others.
-    #[must_use]
-    pub fn new(others: Absence, own: impl IntoIterator<Item = (MerchantId, Absence)>) -> Self {
-        Self { others, own: own.into_iter().filter(|(_, absence)| *absence != others).collect() }
-    }
-
-    /// The rule of one merchant.
-    #[must_use]
-    pub fn of(&self, merchant: MerchantId) -> Absence {
-        if self.own.is_empty() {
-            return self.others;
-        }
-        self.own.get(&merchant).copied().unwrap_or(self.others)
-    }
-}
+pub type Absences = MerchantRules<Absence>;
 
 /// Who is there as something happens to a payment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,16 +74,10 @@ pub struct Attendance {
 
 #[cfg(test)]
 mod tests {
-    use super::{Absence, Absences, AbsentTill, UnknownRule};
-    use crate::key::MerchantId;
+    use super::{AbsentTill, UnknownRule};
 
     #[test]
-    fn each_merchant_has_its_own_rule_or_that_of_the_others() {
-        let reverse = Absence { rule: AbsentTill::Reverse, after_ms: 90_000 };
-        let absences = Absences::new(Absence::default(), [(MerchantId(7), reverse)]);
-        assert_eq!(absences.of(MerchantId(7)), reverse);
-        assert_eq!(absences.of(MerchantId(8)), Absence::default());
-        assert_eq!(Absences::default().of(MerchantId(7)).rule, AbsentTill::Keep);
+    fn rules_have_words() {
         for rule in [AbsentTill::Keep, AbsentTill::Reverse] {
             assert_eq!(rule.as_str().parse(), Ok(rule));
         }

@@ -40,8 +40,9 @@ impl Present<'_> {
 
     /// A record. The moments in one that is settled, and the wall times of all, are labels.
     pub(crate) fn record(self, record: &Record, into: &mut impl Hasher) {
-        let Record { version, state, cause, proof, amount, digest, claim, held, till_reversal, .. } = record;
-        (version, state, proof, digest, claim, held).hash(into);
+        let Record { version, state, cause, proof, amount, digest, claim, held, till_reversal, till, .. } =
+            record;
+        (version, state, proof, digest, claim, held, till).hash(into);
         (till_reversal, record.repair, record.looks_left, record.refunded_fen).hash(into);
         cause.map(Cause::code).hash(into);
         amount.map(protocol::Fen::get).hash(into);

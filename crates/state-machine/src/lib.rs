@@ -5,8 +5,9 @@
 //! production, in the seeded simulation and in the model checker.
 //!
 //! Read in this order: [`record`] (what is durable), [`payment`] (tables A and B of the decision table),
-//! [`reversal`] (tables C and D), [`absence`] (money that no till asks about), [`till`] (what a till is told), [`planner`] (when to ask), [`shard`]
-//! (all orders of one shard, their timers, and *record before act*).
+//! [`reversal`] (tables C and D), [`absence`] (money that no till asks about), [`rescan`] (a cashier who scans again),
+//! [`till`] (what a till is told), [`planner`] (when to ask), [`shard`] (all orders of one shard, their timers, and
+//! *record before act*).
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -25,10 +26,12 @@ pub mod absence;
 mod canonical;
 pub mod exposure;
 pub mod key;
+pub mod merchant_rules;
 pub mod payment;
 pub mod planner;
 pub mod policy;
 pub mod record;
+pub mod rescan;
 pub mod reversal;
 pub mod shard;
 pub mod step;

@@ -121,6 +121,8 @@ pub struct Payment {
     prompted: bool,
     /// When waiting ends.
     deadline: Tick,
+    /// Its cashier has scanned again: it is not waited for any longer than it must be.
+    hurried: bool,
     queries: u32,
     /// Queries in a row without a usable answer (B1).
     unclear: u8,
@@ -136,6 +138,7 @@ impl Payment {
         record.amount = Some(request.amount);
         record.digest = request.digest;
         record.attach = request.attach;
+        record.till = request.till;
         Self::with(record, Stage::Waiting { suspect: false, absent: 0 }, Tick::MAX)
     }
 
@@ -160,6 +163,7 @@ impl Payment {
             asked_at: None,
             prompted: false,
             deadline: Tick::MAX,
+            hurried: false,
             queries: 0,
             unclear: 0,
             attendance: Attendance { reverse_after_ms: None, listens: false },
@@ -219,6 +223,9 @@ impl Payment {
         self.record.left_tick = Some(at);
         self.ask_from = at.saturating_add(policy.first_query_ms);
         self.deadline = at.saturating_add(policy.give_up_ms);
+        if self.hurried {
+            self.hurry(at, policy);
+        }
     }
 
     /// From here a reversal may go out (INV-08).
@@ -232,6 +239,16 @@ impl Payment {
     pub const fn prompt(&mut self) -> bool {
         let waited_for = matches!(self.stage, Stage::Waiting { .. } | Stage::Contested { .. });
         waited_for && !std::mem::replace(&mut self.prompted, true)
+    }
+
+    /// Its cashier has scanned again (`rescan`): it is given up now, but not before its pay request has had the time to be
+    /// answered. The last query, and the reversal behind it, are as at any deadline.
+    pub fn hurry(&mut self, now: Tick, policy: &Policy) {
+        self.hurried = true;
+        if matches!(self.stage, Stage::Waiting { .. }) && self.left_at != Tick::MAX {
+            let soonest = self.left_at.saturating_add(policy.first_query_ms);
+            self.deadline = self.deadline.min(now.max(soonest));
+        }
     }
 
     /// The one call that is wanted, as things stand at `now`.

@@ -85,6 +85,8 @@ pub enum Cause {
     Overtaken,
     /// Paid, and no till asked or listened for as long as its merchant allows (`absence`): the money goes back.
     AbsentTill,
+    /// Given up before its deadline, since its cashier scanned again (`rescan`).
+    Rescan,
 }
 
 impl Cause {
@@ -97,6 +99,7 @@ impl Cause {
             Self::Till => 101,
             Self::Overtaken => 102,
             Self::AbsentTill => 103,
+            Self::Rescan => 104,
         }
     }
 
@@ -108,6 +111,7 @@ impl Cause {
             101 => Some(Self::Till),
             102 => Some(Self::Overtaken),
             103 => Some(Self::AbsentTill),
+            104 => Some(Self::Rescan),
             row => Row::from_code(row).map(Self::Row),
         }
     }
@@ -121,6 +125,7 @@ impl Cause {
             Self::Till => "till",
             Self::Overtaken => "overtaken",
             Self::AbsentTill => "absent_till",
+            Self::Rescan => "rescan",
         }
     }
 }
@@ -268,6 +273,9 @@ pub struct Record {
     pub digest: [u8; 16],
     /// [`protocol::fact::attach_digest`] of the `attach`.
     pub attach: u64,
+    /// Which till it came from, as a keyed digest: of the same till with the same amount it may be the same sale. 0
+    /// where the merchant does not have payments held against each other (`rescan`).
+    pub till: u64,
     /// When it was accepted.
     pub accepted_at: UnixMs,
     /// The same by the tick clock, valid in `boot` only.
@@ -314,6 +322,7 @@ impl Record {
             amount: None,
             digest: [0; 16],
             attach: 0,
+            till: 0,
             accepted_at: now.wall,
             accepted_tick: now.tick,
             boot,

@@ -17,6 +17,7 @@ use crate::payment::{Effects, Next, Payment};
 use crate::planner::{Planner, Quota, Urgency};
 use crate::policy::Policy;
 use crate::record::{Record, State, TillReversal};
+use crate::rescan::Rescans;
 
 mod admission;
 mod commit;
@@ -25,6 +26,7 @@ mod frozen;
 mod io;
 mod orders;
 mod requests;
+mod rescan;
 mod waiters;
 
 #[cfg(feature = "model")]
@@ -39,6 +41,7 @@ pub use requests::relation;
 use admission::Breakers;
 use commit::{Gathering, UnderWay};
 use orders::Orders;
+use rescan::Sales;
 use waiters::Waiter;
 
 /// What bounds a shard.
@@ -59,6 +62,8 @@ pub struct Config {
     pub boot: BootId,
     /// What each merchant wants done with money that no till asks about.
     pub absences: Absences,
+    /// What each merchant wants done with payments that may be the same sale.
+    pub rescans: Rescans,
 }
 
 /// One order in memory.
@@ -87,6 +92,10 @@ struct Entry {
     /// The request that made the payment, until its pay request is sent or discarded. It holds room in the
     /// pay quota.
     pay_ticket: Option<Ticket>,
+    /// When its outcome reached a till.
+    heard: Option<Tick>,
+    /// When it was accepted.
+    since: Tick,
 }
 
 /// All orders of one slice.
@@ -98,6 +107,7 @@ pub struct Shard {
     wheel: Wheel<OrderRef>,
     planner: Planner,
     breakers: Breakers,
+    sales: Sales,
     gathering: Gathering,
     under_way: Option<UnderWay>,
     released: VecDeque<Action>,
@@ -122,6 +132,7 @@ impl Shard {
             wheel: Wheel::new(now),
             planner,
             breakers: Breakers::default(),
+            sales: Sales::default(),
             gathering: Gathering::default(),
             under_way: None,
             released: VecDeque::new(),
@@ -136,6 +147,11 @@ impl Shard {
     /// Merchants have changed their rules: what is decided from here on goes by these.
     pub fn set_absences(&mut self, absences: Absences) {
         self.config.absences = absences;
+    }
+
+    /// The same for payments that may be one sale.
+    pub fn set_rescans(&mut self, rescans: Rescans) {
+        self.config.rescans = rescans;
     }
 
     /// The requests that wait for an order, also of tills that have hung up: for [`Input::Attended`].
@@ -164,7 +180,7 @@ impl Shard {
             return;
         }
         let payment = Payment::recover(record, now, self.config.boot, &self.config.policy);
-        let order = self.insert(key, payment);
+        let order = self.insert(key, payment, now);
         if let Some(entry) = self.orders.get_mut(order) {
             entry.durable = Some(Arc::clone(&entry.latest));
             self.released.push_back(Action::Publish { order, record: Arc::clone(&entry.latest) });
@@ -235,6 +251,7 @@ impl Shard {
             Input::Pay(request) => self.on_pay_request(&request, now),
             Input::Reverse(request) => self.on_reverse_request(&request, now),
             Input::Watch { ticket, key, wait } => self.on_watch(ticket, &key, wait, now),
+            Input::Heard { key } => self.on_heard(&key, now),
             Input::Drain => self.drain(),
             Input::Attended { gone, follows, reply } => {
                 self.absent = if planted!(HungUpListens) { Vec::new() } else { gone };
@@ -314,8 +331,9 @@ impl Shard {
         self.orders.get(order).map(|entry| (entry.latest.key.merchant, entry.latest.provider))
     }
 
-    fn insert(&mut self, key: OrderKey, payment: Payment) -> OrderRef {
+    fn insert(&mut self, key: OrderKey, payment: Payment, now: Now) -> OrderRef {
         let latest = Arc::new(payment.record().clone());
+        let since = self.accepted_tick(&latest, now);
         let order = self.orders.insert(Entry {
             payment,
             latest,
@@ -329,7 +347,12 @@ impl Shard {
             durable: None,
             unheard: None,
             pay_ticket: None,
+            heard: None,
+            since,
         });
+        if let Some(entry) = self.orders.get(order) {
+            self.sales.add(order, &entry.latest);
+        }
         self.index.insert(key, order);
         order
     }
@@ -342,7 +365,9 @@ impl Shard {
         let absence = self.config.absences.of(entry.latest.key.merchant);
         // Who waits for an order that is held back has hung up: it was held back for that.
         let waits = entry.waiters.iter().any(|waiter| !self.absent.contains(&waiter.ticket));
-        let listens = (waits || self.follows) && !entry.payment.is_unclaimed();
+        // Who scans again stands at the same till.
+        let listens =
+            (waits || self.follows || self.sales.is_waited_for(order)) && !entry.payment.is_unclaimed();
         let reverse_after_ms = (absence.rule == AbsentTill::Reverse).then_some(absence.after_ms);
         entry.payment.attend(Attendance { reverse_after_ms, listens });
         event(&mut entry.payment, &self.config.policy, &mut effects);
@@ -374,9 +399,11 @@ impl Shard {
         }
         self.answer_waiters(order);
         self.schedule(order, now.tick);
+        self.let_go(order, now);
     }
 
     fn on_timer(&mut self, order: OrderRef, now: Now) {
+        self.expire_behind(order, now);
         let Some(entry) = self.orders.get_mut(order) else { return };
         entry.timer = None;
         if entry.unheard.is_some_and(|at| at <= now.tick) {
@@ -386,8 +413,14 @@ impl Shard {
             return self.schedule(order, now.tick);
         }
         let is_idle = entry.undurable == 0 && entry.under_way.is_none() && entry.waiters.is_empty();
-        if entry.payment.is_settled() && is_idle {
-            let key = entry.latest.key;
+        let is_over = entry.payment.is_settled() && is_idle;
+        if is_over
+            && self.orders.get(order).is_some_and(|entry| self.remembered_until(entry, now.tick).is_none())
+        {
+            let Some(key) = self.orders.get(order).map(|entry| entry.latest.key) else { return };
+            if let Some(entry) = self.orders.get(order) {
+                self.sales.remove(order, &entry.latest);
+            }
             self.orders.remove(order);
             self.index.remove(&key);
             self.released.push_back(Action::Retire { order, key });
@@ -401,11 +434,13 @@ impl Shard {
     /// Beside one of the first three a timer may limit how long it is waited for.
     fn schedule(&mut self, order: OrderRef, now: Tick) {
         let policy = &self.config.policy;
+        let behind = self.sales.expires_at(order);
+        let remembered = self.orders.get(order).and_then(|entry| self.remembered_until(entry, now));
         let Some(entry) = self.orders.get_mut(order) else { return };
         if let Some(timer) = entry.timer.take() {
             self.wheel.cancel(timer);
         }
-        let mut at = entry.payment.expires_at(policy);
+        let mut at = entry.payment.expires_at(policy).into_iter().chain(behind).min();
         let mut wake = |tick: Tick| at = Some(at.map_or(tick, |earlier| earlier.min(tick)));
         if entry.under_way.is_some() || (entry.undurable > 0 && !planted!(ReversedBeforeDurable)) {
             // Its answer, or its record, comes first: whatever was queued is queued again then.
@@ -444,7 +479,8 @@ impl Shard {
             Next::Nothing => {
                 entry.queued = None;
                 if entry.payment.is_settled() {
-                    wake(entry.unheard.unwrap_or_else(|| now.saturating_add(policy.retain_ms)));
+                    let retired = now.saturating_add(policy.retain_ms);
+                    wake(entry.unheard.unwrap_or_else(|| remembered.map_or(retired, |at| at.max(retired))));
                 }
             }
         }

@@ -159,9 +159,15 @@ fn failure(record: &Record) -> Fail<'_> {
         Some(Cause::Row(Row::A1)) => Fail::new("TRADE_ERROR", "支付请求未能送达，未扣款，请重新下单"),
         Some(Cause::Row(Row::B8)) => Fail::new("ORDERCLOSED", "订单已关闭，未扣款"),
         Some(Cause::Row(Row::B9)) => Fail::new("ORDERREVERSED", "订单已全额退款"),
-        Some(Cause::Row(_) | Cause::Deadline | Cause::Till | Cause::Overtaken | Cause::AbsentTill) | None => {
-            Fail::new("TRADE_ERROR", "支付失败，未扣款")
-        }
+        Some(
+            Cause::Row(_)
+            | Cause::Deadline
+            | Cause::Till
+            | Cause::Overtaken
+            | Cause::AbsentTill
+            | Cause::Rescan,
+        )
+        | None => Fail::new("TRADE_ERROR", "支付失败，未扣款"),
     }
 }
 
@@ -240,6 +246,23 @@ pub fn json(record: &Record) -> (JsonState, Option<Fail<'_>>) {
         State::Reversing | State::Reversed => Some(Fail::new("ORDERREVERSED", TEXT_REVERSED)),
     };
     (json_state(record.state, record.till_reversal), failure)
+}
+
+/// `err_code` and text of a request to pay that was not taken because of `first`, an earlier payment of the same till for
+/// the same amount: nothing was stored and nothing was sent for it. The code says that there is nothing to ask about.
+#[must_use]
+pub fn unsettled(first: &Record) -> (&'static str, String) {
+    let stands = match json_state(first.state, first.till_reversal) {
+        JsonState::Processing | JsonState::AwaitingPassword if first.held.is_some() => {
+            "结果未知，请联系服务商"
+        }
+        JsonState::Processing => "结果确认中，请先查询",
+        JsonState::AwaitingPassword => "等待用户输入支付密码，请先查询或撤销",
+        JsonState::Paid => "已支付，请勿重复收款",
+        JsonState::Reversing => "撤销中，请稍后重新扫码",
+        JsonState::Failed | JsonState::Reversed => "未支付，请重新扫码",
+    };
+    ("TRADE_ERROR", format!("上一笔同金额订单{}{stands}。本次未受理，未扣款", first.key.number))
 }
 
 /// `err_code` and text of a request to pay that was not taken: nothing was stored and nothing was sent for it.

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use state_machine::absence::AbsentTill;
+use state_machine::rescan::RescanRule;
 use thiserror::Error;
 
 /// The first word of a stored text.
@@ -35,6 +36,14 @@ pub const ABSENT_AFTER_MS: u32 = 60_000;
 /// The longest such time: the customer stands there, and payments that nobody asks about stay in memory for as long.
 pub const ABSENT_AFTER_MS_MAX: u32 = 600_000;
 
+/// The shortest time for which the same till and amount may count as the same sale, in milliseconds: the cashier sees
+/// nothing for as long before scanning again.
+pub const RESCAN_WINDOW_MS_MIN: u32 = 15_000;
+/// How long that is where nobody has said anything else, in milliseconds.
+pub const RESCAN_WINDOW_MS: u32 = 90_000;
+/// The longest such time: the next customer may well want the same.
+pub const RESCAN_WINDOW_MS_MAX: u32 = 600_000;
+
 /// What a merchant has set; `None` where it has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -54,6 +63,10 @@ pub struct Settings {
     /// How long after the proof of a payment its till counts as absent, [`ABSENT_AFTER_MS_MIN`] to
     /// [`ABSENT_AFTER_MS_MAX`].
     pub absent_after_ms: Option<u32>,
+    /// What becomes of a second payment of the same till for the same amount.
+    pub rescan: Option<RescanRule>,
+    /// For how long after the first, [`RESCAN_WINDOW_MS_MIN`] to [`RESCAN_WINDOW_MS_MAX`].
+    pub rescan_window_ms: Option<u32>,
 }
 
 /// The names under which [`Settings::client_certificates`] are stored.
@@ -61,6 +74,8 @@ const CERTIFICATES: [&str; 2] = ["client_certificate", "client_certificate_2"];
 
 /// The name under which [`Settings::absent_till`] is stored.
 const ABSENT_TILL: &str = "absent_till";
+/// The name under which [`Settings::rescan`] is stored.
+const RESCAN: &str = "rescan";
 
 /// Bytes as hexadecimal digits.
 struct Digits([u8; 32]);
@@ -117,7 +132,11 @@ impl Settings {
             " ms",
             [ABSENT_AFTER_MS_MIN, ABSENT_AFTER_MS_MAX],
             absent,
-        )
+        )?;
+        let rescan =
+            "a cashier waits that long before scanning again, and the next customer may want the same";
+        let bounds = [RESCAN_WINDOW_MS_MIN, RESCAN_WINDOW_MS_MAX];
+        within("rescan window", self.rescan_window_ms, " ms", bounds, rescan)
     }
 
     /// The text that is stored; empty where nothing is set.
@@ -150,6 +169,12 @@ impl Settings {
         if let Some(value) = self.absent_after_ms {
             write("absent_after_ms", &value);
         }
+        if let Some(rule) = self.rescan {
+            write(RESCAN, &rule.as_str());
+        }
+        if let Some(value) = self.rescan_window_ms {
+            write("rescan_window_ms", &value);
+        }
         text
     }
 
@@ -177,12 +202,19 @@ impl Settings {
                 }
                 continue;
             }
+            if name == RESCAN {
+                if settings.rescan.replace(value.parse().ok()?).is_some() {
+                    return None;
+                }
+                continue;
+            }
             let place = match name {
                 "hold_ms" => &mut settings.hold_ms,
                 "long_poll_ms" => &mut settings.long_poll_ms,
                 "per_second" => &mut settings.per_second,
                 "burst" => &mut settings.burst,
                 "absent_after_ms" => &mut settings.absent_after_ms,
+                "rescan_window_ms" => &mut settings.rescan_window_ms,
                 _ => return None,
             };
             if place.replace(value.parse().ok()?).is_some() {
@@ -212,7 +244,12 @@ pub fn fingerprint(digits: &str) -> Option<[u8; 32]> {
 mod tests {
     use state_machine::absence::AbsentTill;
 
-    use super::{ABSENT_AFTER_MS_MAX, HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, RATE_MAX, Settings};
+    use state_machine::rescan::RescanRule;
+
+    use super::{
+        ABSENT_AFTER_MS_MAX, HOLD_MS_MAX, HOLD_MS_MIN, LONG_POLL_MS_MAX, RATE_MAX, RESCAN_WINDOW_MS_MAX,
+        Settings,
+    };
 
     #[test]
     fn settings_come_back_as_they_were_stored() {
@@ -290,6 +327,19 @@ mod tests {
     }
 
     #[test]
+    fn the_rule_of_second_scans_comes_back_as_it_was_stored() {
+        for (rescan, rescan_window_ms, text) in [
+            (Some(RescanRule::Settle), None, "v1 rescan=settle"),
+            (Some(RescanRule::Off), Some(RESCAN_WINDOW_MS_MAX), "v1 rescan=off rescan_window_ms=600000"),
+            (Some(RescanRule::Refuse), Some(15_000), "v1 rescan=refuse rescan_window_ms=15000"),
+        ] {
+            let settings = Settings { rescan, rescan_window_ms, ..Settings::default() };
+            assert_eq!(settings.text(), text);
+            assert_eq!(Settings::read(text), Some(settings));
+        }
+    }
+
+    #[test]
     fn what_this_version_did_not_write_is_not_guessed_at() {
         let _covers = covers::covers(&["INV-29"]);
         for text in [
@@ -300,7 +350,10 @@ mod tests {
             "v1 hold_ms=999",
             "v1 long_poll_ms=7001",
             "v1 long_poll_ms=07000",
-            "v1 rescan=refuse",
+            "v1 rescan=",
+            "v1 rescan=maybe",
+            "v1 rescan_window_ms=14999",
+            "v1 rescan_window_ms=90000 rescan=settle",
             "v1 absent_till=give",
             "v1 absent_till=keep absent_till=keep",
             "v1 absent_after_ms=14999",

@@ -244,7 +244,7 @@ impl Commands {
                 record
             }
             Ok(Ok(Told::Refused(why))) => return Err(refused(why).to_owned()),
-            Ok(Err(_)) | Err(_) => {
+            Ok(Ok(Told::Unsettled(_)) | Err(_)) | Err(_) => {
                 let found = self.engine.find(&key).wait().await.map_err(|err| err.to_string())?;
                 found.ok_or("the payment cannot be looked up at the moment")?
             }

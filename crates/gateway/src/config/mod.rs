@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use state_machine::Policy;
 use state_machine::absence::Absence;
+use state_machine::rescan::Rescan;
 use store::SealKey;
 use store::settings::{
     ABSENT_AFTER_MS, ABSENT_AFTER_MS_MAX, ABSENT_AFTER_MS_MIN, LONG_POLL_MS, LONG_POLL_MS_MAX,
+    RESCAN_WINDOW_MS, RESCAN_WINDOW_MS_MAX, RESCAN_WINDOW_MS_MIN,
 };
 use thiserror::Error;
 use toml::Table;
@@ -153,6 +155,8 @@ pub struct Northbound {
     /// What becomes of money that no till asks about, and when a till counts as absent, where its merchant has set
     /// nothing else.
     pub absence: Absence,
+    /// What becomes of a second payment of the same till for the same amount, where its merchant has set nothing else.
+    pub rescan: Rescan,
     /// Requests of one merchant in a second, averaged over `merchant_burst`, unless it has its own figures (OV-03).
     pub merchant_per_second: u32,
     /// Requests of one merchant at once.
@@ -186,6 +190,7 @@ impl Default for Northbound {
             hold: Duration::from_secs(8),
             long_poll: Duration::from_millis(LONG_POLL_MS.into()),
             absence: Absence::default(),
+            rescan: Rescan::default(),
             merchant_per_second: 200,
             merchant_burst: 400,
             per_second: 20_000,
@@ -462,6 +467,17 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
             rule: section.parsed_or("absent_till", absent.absence.rule, reader),
             after_ms: section
                 .count("absent_after_ms", ABSENT_AFTER_MS, ABSENT_AFTER_MS_MIN..=ABSENT_AFTER_MS_MAX, reader)
+                .into(),
+        },
+        rescan: Rescan {
+            rule: section.parsed_or("rescan", absent.rescan.rule, reader),
+            window_ms: section
+                .count(
+                    "rescan_window_ms",
+                    RESCAN_WINDOW_MS,
+                    RESCAN_WINDOW_MS_MIN..=RESCAN_WINDOW_MS_MAX,
+                    reader,
+                )
                 .into(),
         },
         merchant_per_second: section.count(

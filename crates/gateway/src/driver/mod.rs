@@ -14,10 +14,12 @@ use protocol::TransactionId;
 use state_machine::absence::{Absence, Absences};
 use state_machine::exposure::{Exposure, Report};
 use state_machine::planner::{Quota, WINDOW_MS};
+use state_machine::record::State;
+use state_machine::rescan::{Rescan, Rescans};
 use state_machine::shard::{
     BatchId, Config as ShardConfig, Input, NotAccepted, Outcome, PayRequest, ReverseRequest, Shard, Wait,
 };
-use state_machine::{BootId, MerchantId, OrderKey, Policy, ProviderId, Record, Tick};
+use state_machine::{BootId, MerchantId, Now, OrderKey, Policy, ProviderId, Record, Tick, UnixMs};
 use state_table::Reader;
 use store::{
     CommitError, CommitQueue, Committer, CommitterOptions, EventQuery, Events, Filter, Listing, Observer,
@@ -70,6 +72,8 @@ pub struct EngineConfig {
     pub boot: BootId,
     /// What becomes of money that no till asks about, where its merchant has set nothing.
     pub absence: Absence,
+    /// What becomes of second payments of one sale, where their merchant has set nothing.
+    pub rescan: Rescan,
 }
 
 /// Why the engine does not start.
@@ -152,6 +156,9 @@ pub fn start(
             tracing::error!("{damaged}");
         }
     })?;
+    if let Some(window_ms) = merchants.load().rescan_window_ms(config.rescan) {
+        recall_paid(&mut store, &mut made, window_ms, now)?;
+    }
     let readers = (0..LOOKUP_THREADS).map(|_| store.reader()).collect::<Result<_, _>>()?;
     let (lookups, lookup_threads) = Lookups::start(readers)?;
     let shared = Arc::new(Shared {
@@ -186,6 +193,7 @@ pub fn start(
             commit: Box::new(move |batch| submit(&queue, number, batch)),
             under_way: None,
             absence: config.absence,
+            rescan: config.rescan,
             directory: Arc::default(),
             exposure: Exposure::default(),
             overdue_ms: config.policy.overdue_ms(),
@@ -209,6 +217,32 @@ pub fn start(
         lookups: lookup_threads,
     };
     Ok((core, threads, recovery))
+}
+
+/// What was paid lately and whose till may not know is in the way of the same sale (`state_machine::rescan`): whether it
+/// knows has died with the process before.
+fn recall_paid(
+    store: &mut SqliteStore,
+    shards: &mut [Shard],
+    window_ms: u64,
+    now: Now,
+) -> Result<(), StoreError> {
+    let from = now.wall.0.saturating_sub(i64::try_from(window_ms).unwrap_or(i64::MAX));
+    let mut filter = Filter { from: Some(UnixMs(from)), state: Some(State::Paid), ..Filter::default() };
+    loop {
+        let listing = store.list(&filter)?;
+        // What is damaged has been set aside.
+        for record in listing.records.into_iter().filter(|record| record.till != 0 && !record.is_open()) {
+            let place = shard_of(&record.key, shards.len());
+            if let Some(shard) = shards.get_mut(place) {
+                shard.recover(record, now);
+            }
+        }
+        match listing.next {
+            Some(next) => filter.after = Some(next),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Hands a batch over. A committer that has ended said why before.
@@ -271,14 +305,16 @@ fn shard_config(config: &EngineConfig, shards: u32) -> ShardConfig {
         waiters_max: WAITERS_MAX,
         boot: config.boot,
         absences: Absences::new(config.absence, []),
+        rescans: Rescans::new(config.rescan, []),
     }
 }
 
-/// The shard of a key among `shards`.
+/// The shard of a key among `shards`: that of its merchant, so that payments of one till are held against each other in
+/// one place (`state_machine::rescan`).
 fn shard_of(key: &OrderKey, shards: usize) -> usize {
     let shards = u64::try_from(shards).unwrap_or(u64::MAX).max(1);
-    // The table uses the low bits of the same hash.
-    let place = (publish::hash(key) >> 40).checked_rem(shards);
+    let spread = u64::from(key.merchant.0).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let place = (spread >> 32).checked_rem(shards);
     place.and_then(|place| usize::try_from(place).ok()).unwrap_or(0)
 }
 
@@ -339,8 +375,19 @@ impl Core {
 
 impl Engine for Core {
     fn pay(&self, request: NewPayment) -> oneshot::Receiver<Told> {
-        let NewPayment { key, provider, amount, digest, attach, wait, expires_at, auth_code, upstream } =
-            request;
+        let NewPayment {
+            key,
+            provider,
+            amount,
+            digest,
+            attach,
+            till,
+            patience,
+            wait,
+            expires_at,
+            auth_code,
+            upstream,
+        } = request;
         if !self.can_finish(provider) {
             tracing::error!(
                 provider = provider.0,
@@ -353,7 +400,19 @@ impl Engine for Core {
         }
         let outgoing = Outgoing { auth_code, fields: upstream };
         self.request(&key, Some(outgoing), |ticket| {
-            Input::Pay(PayRequest { ticket, key, provider, amount, digest, attach, wait, expires_at })
+            let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+            Input::Pay(PayRequest {
+                ticket,
+                key,
+                provider,
+                amount,
+                digest,
+                attach,
+                wait,
+                expires_at,
+                till,
+                patience_ms,
+            })
         })
     }
 
@@ -363,6 +422,12 @@ impl Engine for Core {
 
     fn watch(&self, key: OrderKey, wait: Wait) -> oneshot::Receiver<Told> {
         self.request(&key, None, |ticket| Input::Watch { ticket, key, wait })
+    }
+
+    fn heard(&self, key: &OrderKey) {
+        if let Some(inbox) = self.inbox(key) {
+            inbox.send(Message::Reply(Input::Heard { key: *key }));
+        }
     }
 
     fn find(&self, key: &OrderKey) -> Lookup<Option<Arc<Record>>> {

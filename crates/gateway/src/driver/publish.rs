@@ -128,6 +128,8 @@ fn unpack(key: &OrderKey, words: &Words) -> Option<Found> {
         amount: Fen::new(amount >> 32).ok(),
         digest,
         attach,
+        // Only where it is paid does it count, and then the store is read.
+        till: 0,
         accepted_at: UnixMs(accepted_at.cast_signed()),
         accepted_tick: Tick::from_ms(accepted_tick),
         boot: BootId(boot),

@@ -9,6 +9,7 @@ use protocol::fact::{PayFact, QueryFact};
 use state_machine::absence::{Absence, AbsentTill};
 use state_machine::exposure::{Exposure, Report};
 use state_machine::record::{Record, State};
+use state_machine::rescan::Rescan;
 use state_machine::shard::{Action, Alarm, Batch, BatchId, Input, Outcome, Shard};
 use state_machine::{Now, OrderKey, Tick};
 use store::CommitError;
@@ -110,6 +111,8 @@ pub(super) struct ShardThread {
     pub(super) reported_at: Tick,
     /// What becomes of money that no till asks about, where its merchant has set nothing.
     pub(super) absence: Absence,
+    /// What becomes of second payments of one sale, where the merchant has set nothing.
+    pub(super) rescan: Rescan,
     /// The merchants whose rules the shard goes by.
     pub(super) directory: Arc<Directory>,
 }
@@ -177,6 +180,7 @@ impl ShardThread {
         if !Arc::ptr_eq(&merchants, &self.directory) {
             self.directory = Arc::clone(&merchants);
             self.shard.set_absences(self.directory.absences(self.absence));
+            self.shard.set_rescans(self.directory.rescans(self.rescan));
         }
     }
 
@@ -255,6 +259,9 @@ impl ShardThread {
             }
             Action::Refuse { ticket, why } => {
                 shared.tickets.refuse(ticket, why);
+            }
+            Action::RefuseFor { ticket, first } => {
+                shared.tickets.refuse_for(ticket, first);
             }
             Action::Discard { ticket } => drop(shared.tickets.take_outgoing(ticket)),
             Action::NotHere { ticket } => {

@@ -1,10 +1,12 @@
 //! Who waits for what: a till's request from the moment it is taken until it is answered, and what its pay
 //! request must send until it is sent.
 
+use std::sync::Arc;
+
 use handover::waiting::Waiting;
 use protocol::{AuthCode, Fields};
-use state_machine::OrderKey;
 use state_machine::shard::{NotAccepted, Ticket};
+use state_machine::{OrderKey, Record};
 use tokio::sync::oneshot;
 
 use crate::engine::Told;
@@ -45,6 +47,12 @@ impl Tickets {
     pub(super) fn refuse(&self, ticket: Ticket, why: NotAccepted) {
         drop(self.take_outgoing(ticket));
         self.tell(ticket, Told::Refused(why));
+    }
+
+    /// Answers a request that is not taken because of `first`: nothing will be sent for it.
+    pub(super) fn refuse_for(&self, ticket: Ticket, first: Arc<Record>) {
+        drop(self.take_outgoing(ticket));
+        self.tell(ticket, Told::Unsettled(first));
     }
 
     /// Takes what is to be sent: once.

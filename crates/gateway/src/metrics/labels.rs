@@ -173,11 +173,13 @@ pub enum Refusal {
     NotAccepted,
     /// The store does not answer.
     StoreDown,
+    /// An earlier payment of the same till for the same amount is not settled.
+    Rescan,
 }
 
 impl Refusal {
     /// In the order of their numbers.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Handshake,
         Self::AddressConnections,
         Self::Evicted,
@@ -199,6 +201,7 @@ impl Refusal {
         Self::TotalRate,
         Self::NotAccepted,
         Self::StoreDown,
+        Self::Rescan,
     ];
 
     /// The word in labels and logs.
@@ -226,6 +229,7 @@ impl Refusal {
             Self::Rate => "rate",
             Self::NotAccepted => "not_accepted",
             Self::StoreDown => "store_down",
+            Self::Rescan => "rescan",
         }
     }
 }

@@ -37,6 +37,11 @@ pub trait Accept: Send + 'static {
     /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Opening, SocketAddr)>> + Send;
 
+    /// Bytes written to a stream that its peer has not acknowledged; `None` where nobody can tell.
+    fn unacknowledged(_stream: &Self::Stream) -> Option<u32> {
+        None
+    }
+
     /// Ends a connection that is one too many, at once and for next to nothing.
     fn turn_away(opening: Self::Opening) {
         drop(opening);
@@ -87,6 +92,10 @@ impl Accept for TcpListener {
         Ok((std::future::ready(Ok(Opened::plain(stream))), peer))
     }
 
+    fn unacknowledged(stream: &TcpStream) -> Option<u32> {
+        unacked::unacknowledged(stream).ok()
+    }
+
     fn turn_away(opening: Self::Opening) {
         if let Ok(opened) = opening.into_inner() {
             // Words if there is room for them; nobody is waited for.
@@ -117,6 +126,10 @@ impl Accept for TlsListener {
     async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
         let (stream, peer) = tcp(&self.tcp).await?;
         Ok((Box::pin(handshake(stream, Arc::clone(&self.tls))), peer))
+    }
+
+    fn unacknowledged(stream: &Self::Stream) -> Option<u32> {
+        unacked::unacknowledged(stream.get_ref().0).ok()
     }
 }
 

@@ -48,6 +48,17 @@ impl DigestKey {
         half.copy_from_slice(whole.split_at(16).0);
         half
     }
+
+    /// Which till, never 0: the first 8 bytes of HMAC-SHA256 over what names it.
+    #[must_use]
+    pub fn till(&self, name: &str) -> u64 {
+        let mut mac = self.0.clone();
+        mac.update(b"till\0");
+        mac.update(name.as_bytes());
+        let whole: [u8; 32] = mac.finalize().into_bytes().into();
+        let [a, b, c, d, e, f, g, h, ..] = whole;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1)
+    }
 }
 
 impl fmt::Debug for DigestKey {
@@ -81,6 +92,8 @@ mod tests {
             DigestKey::new(&[8; 32]).content([("body", "test"), ("total_fee", "1")].into_iter()),
             base
         );
+        assert_eq!(key.till("07"), key.till("07"));
+        assert_ne!(key.till("07"), key.till("08"));
         assert_ne!(
             DigestKey::derive(b"a").content([].into_iter()),
             DigestKey::derive(b"b").content([].into_iter())

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::frames::Frames;
 use super::framing::{Framing, Phase};
+use super::receipt::Receipts;
 use crate::clock::{Clock, later};
 use crate::merchants::Rate;
 use crate::metrics::{self, Refusal};
@@ -54,6 +55,8 @@ pub(super) struct Link {
     refused: OnceLock<String>,
     /// Wakes the connection to be closed as soon as nothing is being answered.
     pub(super) close: Notify,
+    /// Answers on their way.
+    pub(super) receipts: Receipts,
 }
 
 impl Link {
@@ -70,6 +73,7 @@ impl Link {
             active_ms: AtomicU64::new(now_ms),
             refused: OnceLock::new(),
             close: Notify::new(),
+            receipts: Receipts::default(),
         }
     }
 
@@ -263,6 +267,11 @@ pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     .await;
 }
 
+/// Whether the peer has acknowledged everything; where nobody can tell, what was written counts.
+pub(super) fn has_arrived<S>(stream: &S, unacked: fn(&S) -> Option<u32>) -> bool {
+    unacked(stream).is_none_or(|bytes| bytes == 0)
+}
+
 /// A stream behind the guard.
 #[derive(Debug)]
 pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
@@ -271,6 +280,8 @@ pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
     /// Takes a stream that must not be closed at once.
     unread: Option<oneshot::Sender<S>>,
     link: Arc<Link>,
+    /// Says how many bytes the peer has not acknowledged.
+    unacked: fn(&S) -> Option<u32>,
     peer: SocketAddr,
     deadlines: Deadlines,
     bytes: Reading,
@@ -288,7 +299,7 @@ pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Guarded<S> {
     fn drop(&mut self) {
-        let midway = self.broken.is_some() || self.bytes.phase() != Phase::Idle;
+        let midway = self.broken.is_some() || self.bytes.phase() != Phase::Idle || self.link.receipts.any();
         if let (true, Some(stream), Some(unread)) = (midway, self.stream.take(), self.unread.take()) {
             // Nobody waits for it where the listener has given up.
             let _ = unread.send(stream);
@@ -301,6 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     pub(super) fn new(
         stream: S,
         unread: oneshot::Sender<S>,
+        unacked: fn(&S) -> Option<u32>,
         link: Arc<Link>,
         peer: SocketAddr,
         deadlines: Deadlines,
@@ -310,6 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             stream: Some(stream),
             unread: Some(unread),
             link,
+            unacked,
             peer,
             deadlines,
             phase: (bytes.phase(), Instant::now()),
@@ -324,6 +337,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     /// The stream; there until this is dropped.
     fn stream(&mut self) -> io::Result<Pin<&mut S>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Everything that was written has left this process: answers that are on their way may have arrived.
+    fn settle_receipts(&self) {
+        if self.link.receipts.any() && self.stream.as_ref().is_some_and(|one| has_arrived(one, self.unacked))
+        {
+            self.link.receipts.acknowledged();
+        }
     }
 
     /// Looks at bytes that were just read.
@@ -433,6 +454,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
             }
             Poll::Ready(Err(err)) => Poll::Ready(Err(err)),
             Poll::Pending => {
+                this.settle_receipts();
                 if this.poll_read_deadline(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -449,6 +471,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = this.stream()?.poll_write(cx, buf);
+        if let Poll::Ready(Ok(bytes)) = result {
+            this.link.receipts.wrote(bytes);
+        }
         this.write_or_expire(result, cx)
     }
 
@@ -459,6 +484,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = this.stream()?.poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(bytes)) = result {
+            this.link.receipts.wrote(bytes);
+        }
         this.write_or_expire(result, cx)
     }
 

@@ -7,6 +7,7 @@ pub mod frames;
 pub mod framing;
 mod guard;
 mod json;
+mod receipt;
 pub mod server;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,6 +35,7 @@ use crate::config::Northbound;
 use crate::engine::{Engine, NewPayment, StoreDown, Told};
 use crate::merchants::{Merchant, Merchants, Rate};
 use crate::metrics::{self, Refusal};
+use guard::Link;
 use server::{Handler, Reply};
 
 /// The northbound side: give it to [`server::serve`].
@@ -74,9 +76,13 @@ impl Gateway {
 
 impl Handler for Gateway {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
+        let link = request.extensions().get::<Arc<Link>>().cloned();
         let path = request.uri().path();
         let began_ns = Clock::monotonic_ns();
-        let timed = |asked, reply| {
+        let timed = |asked, mut reply| {
+            if let Some(link) = &link {
+                link.receipts.owe_for(&mut reply, &self.engine);
+            }
             let took_ns = Clock::monotonic_ns().saturating_sub(began_ns);
             metrics::asked(asked, Duration::from_nanos(took_ns));
             reply
@@ -115,6 +121,8 @@ enum Known {
     Payment(Arc<Record>, Said),
     /// There is none, and this request was not taken.
     NotTaken(NotAccepted),
+    /// The same, because of this earlier payment.
+    Unsettled(Arc<Record>),
     /// Nobody can tell at the moment.
     Nothing,
 }
@@ -127,7 +135,8 @@ impl Gateway {
         let (key, digest) = (payment.key, payment.digest);
         let refused = match wait(self.engine.pay(payment), hold).await {
             Waited::Told(Told::Answer { record, said }) => return Known::Payment(record, said),
-            Waited::Told(Told::Refused(why)) => Some(why),
+            Waited::Told(Told::Refused(why)) => Some(Known::NotTaken(why)),
+            Waited::Told(Told::Unsettled(first)) => Some(Known::Unsettled(first)),
             Waited::Open => None,
         };
         match (self.engine.find(&key).wait().await, refused) {
@@ -137,7 +146,7 @@ impl Gateway {
                 let said = if own { Said::Watched } else { relation };
                 Known::Payment(record, said)
             }
-            (Ok(None), Some(why)) => Known::NotTaken(why),
+            (Ok(None), Some(refused)) => refused,
             (Ok(None), None) | (Err(StoreDown), _) => Known::Nothing,
         }
     }
@@ -153,7 +162,7 @@ impl Gateway {
         if !found.is_definite() {
             return match wait(self.engine.watch(found.key, Wait::Nothing), QUESTION_MAX).await {
                 Waited::Told(Told::Answer { record, .. }) => record,
-                Waited::Told(Told::Refused(_)) | Waited::Open => found,
+                Waited::Told(Told::Refused(_) | Told::Unsettled(_)) | Waited::Open => found,
             };
         }
         self.heard(&found, absent_after_ms);

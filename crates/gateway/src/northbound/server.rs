@@ -28,8 +28,9 @@ use addresses::{Addresses, Counted};
 
 use super::accept::{Accept, Opened, Protocol};
 use super::body::Body;
-use super::guard::{Deadlines, Guarded, Link, Reading, Useless, linger};
+use super::guard::{Deadlines, Guarded, Link, Reading, Useless, has_arrived, linger};
 use super::tls::PeerCertificate;
+use crate::clock::Clock;
 use crate::config::Northbound;
 use crate::metrics::{self, Refusal};
 
@@ -137,7 +138,12 @@ pub async fn serve<A: Accept, H: Handler>(
                 Ok((opening, peer, place)) => {
                     match server.addresses.enter(peer, server.limits.address_connections_max) {
                         Some(counted) => {
-                            tokio::spawn(Arc::clone(&server).connection(opening, peer, (place, counted)));
+                            tokio::spawn(Arc::clone(&server).connection(
+                                opening,
+                                A::unacknowledged,
+                                peer,
+                                (place, counted),
+                            ));
                         }
                         None => {
                             metrics::refused(Refusal::AddressConnections);
@@ -231,8 +237,13 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    async fn connection<O, S>(self: Arc<Self>, opening: O, peer: SocketAddr, held: Held)
-    where
+    async fn connection<O, S>(
+        self: Arc<Self>,
+        opening: O,
+        unacked: fn(&S) -> Option<u32>,
+        peer: SocketAddr,
+        held: Held,
+    ) where
         O: Future<Output = io::Result<Opened<S>>> + Send,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -261,7 +272,8 @@ impl<H: Handler> Server<H> {
             Protocol::Http1 => Reading::http1(self.limits.head_bytes_max),
             Protocol::Http2 => Reading::http2(self.limits.head_bytes_max),
         };
-        let stream = Guarded::new(stream, give_back, Arc::clone(&link), peer, self.limits.deadlines, reading);
+        let stream =
+            Guarded::new(stream, give_back, unacked, Arc::clone(&link), peer, self.limits.deadlines, reading);
         let with = Peer { address: peer, certificate };
         match protocol {
             Protocol::Http1 => self.http1(stream, with, &link).await,
@@ -270,6 +282,14 @@ impl<H: Handler> Server<H> {
         }
         // A place that somebody waits for is not kept for a peer that was refused.
         if let (Ok(stream), false) = (unread.await, link.is_evicted()) {
+            let until = Clock::after(self.limits.deadlines.write);
+            while link.receipts.any() && Instant::now() < until {
+                link.receipts.look().await;
+                if has_arrived(&stream, unacked) {
+                    link.receipts.acknowledged();
+                    break;
+                }
+            }
             linger(stream).await;
         }
     }

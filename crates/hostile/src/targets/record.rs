@@ -111,6 +111,7 @@ fn record(source: &mut Source<'_>) -> Record {
         amount: (has & 4 != 0).then(|| fen(source)),
         digest: [source.byte(); 16],
         attach: source.u64(),
+        till: source.u64(),
         accepted_at: wall(source),
         accepted_tick: Tick::from_ms(source.u64()),
         boot: BootId(source.u64()),

@@ -44,6 +44,7 @@ impl World {
                 self.on_answer(ticket, &record, said);
             }
             Action::Refuse { ticket, why } => self.refuse(ticket, why),
+            Action::RefuseFor { ticket, first } => self.refuse_for(ticket, &first),
             Action::Discard { ticket } => {
                 if let Some((n, _)) = self.asked(ticket)
                     && self.take_outgoing(ticket).is_none()

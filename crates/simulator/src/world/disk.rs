@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use state_machine::record::State;
 use state_machine::shard::Outcome;
-use state_machine::{OrderKey, Record};
-use store::contract::{CommitError, Recovered, Store, StoreError};
+use state_machine::{OrderKey, Record, UnixMs};
+use store::contract::{CommitError, Filter, Recovered, Store, StoreError};
 use store::memory::CrashStore;
 
 use super::setup::Storage;
@@ -146,6 +147,23 @@ impl Disk {
         }?;
         found.open.sort_by_key(|record| record.key);
         Ok(found)
+    }
+
+    /// What was accepted from this moment on and is paid.
+    pub(super) fn paid_since(&mut self, from: UnixMs) -> Result<Vec<Record>, StoreError> {
+        let mut filter = Filter { from: Some(from), state: Some(State::Paid), ..Filter::default() };
+        let mut found = Vec::new();
+        loop {
+            let listing = match self {
+                Self::Model(model) => model.store.list(&filter),
+                Self::Sqlite(disk) => disk.store().list(&filter),
+            }?;
+            found.extend(listing.records);
+            match listing.next {
+                Some(next) => filter.after = Some(next),
+                None => return Ok(found),
+            }
+        }
     }
 
     /// The durable record under `key`.

@@ -374,7 +374,7 @@ impl Judge {
         let right = match told {
             Told::Open if damaged => true,
             Told::NumberUsed => amount.get() != fen || taken,
-            Told::NotAccepted(_) | Told::Lost => true,
+            Told::NotAccepted(_) | Told::Unsettled | Told::Lost => true,
             Told::Paid
             | Told::OrderPaid
             | Told::Refunded
@@ -430,9 +430,12 @@ impl Judge {
             Told::Open => paid || returned || (never && !asked),
             Told::NotExist => known,
             Told::ReverseAgain => returned,
-            Told::NumberUsed | Told::NotAccepted(_) | Told::TooOld | Told::ReverseRefused | Told::Lost => {
-                false
-            }
+            Told::NumberUsed
+            | Told::NotAccepted(_)
+            | Told::Unsettled
+            | Told::TooOld
+            | Told::ReverseRefused
+            | Told::Lost => false,
         };
         if contradicts {
             let what = format!("{} after (paid, never, returned, known) = {before:?}", told.as_str());
@@ -459,7 +462,7 @@ impl Judge {
                     || (record.state == State::Paid && record.till_reversal == TillReversal::Done)
             }
             // "Nothing was taken and nothing was charged" is untrue of a number that is on record.
-            Told::NotExist | Told::NotAccepted(_) => false,
+            Told::NotExist | Told::NotAccepted(_) | Told::Unsettled => false,
             Told::Open
             | Told::ReverseAgain
             | Told::NumberUsed

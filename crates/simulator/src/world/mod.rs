@@ -38,6 +38,7 @@ mod reasons;
 mod report;
 mod requests;
 pub mod required;
+mod rescan;
 mod setup;
 mod spoil;
 mod sqlite;
@@ -78,6 +79,10 @@ enum Event {
     Aside { n: u32, ask: Ask },
     /// A till's request reaches the switch.
     Request { n: u32, turn: u16, ask: Ask },
+    /// It has waited there for a process that stood still.
+    Thawed { n: u32, turn: u16, ask: Ask, life: u32 },
+    /// A till's side has acknowledged that a payment is paid.
+    Heard { n: u32 },
     /// A till's request has waited long enough at the switch.
     HoldEnds { ticket: u64 },
     /// A shard has something to do.
@@ -144,6 +149,7 @@ struct World {
     judge: Judge,
     reasons: reasons::Reasons,
     presence: absent::Presence,
+    counters: rescan::Counters,
     /// How each pay request travelled.
     transit: Vec<Transit>,
     /// The last answers of each kind, while they are mixed up.
@@ -239,6 +245,7 @@ impl World {
             judge,
             reasons: reasons::Reasons::new(setup.orders),
             presence: absent::Presence::new(setup.orders),
+            counters: rescan::Counters::new(setup.orders),
             transit: vec![Transit::default(); usize::try_from(setup.orders).unwrap_or(0)],
             crossed: std::collections::BTreeMap::new(),
             followed,
@@ -313,6 +320,8 @@ impl World {
             Event::Till { n, turn } => self.on_till(n, turn),
             Event::Aside { n, ask } => self.on_aside(n, ask),
             Event::Request { n, turn, ask } => self.on_request(n, turn, ask),
+            Event::Thawed { n, turn, ask, life } => self.on_thawed(n, turn, ask, life),
+            Event::Heard { n } => self.on_heard(n),
             Event::HoldEnds { ticket } => self.on_hold_ends(ticket),
             Event::Run { shard } => self.on_run(shard),
             Event::Synced { life } => self.on_synced(life),

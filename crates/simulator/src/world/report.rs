@@ -58,6 +58,15 @@ impl World {
             return self.sum_up(Ends::default());
         }
         let stored = self.switch.disk.all();
+        let kept: std::collections::HashMap<u32, u64> = self
+            .wallet
+            .ledger()
+            .filter_map(|entry| {
+                let n = 2 * n_of_text(&entry.key.out_trade_no)? + parity(&entry.key.sub_mch_id)?;
+                Some((n, entry.held_fen()))
+            })
+            .collect();
+        self.judge_rescans(|n| kept.get(&n).copied().unwrap_or(0));
         let ends: Ends = self.judge.finish(
             self.wallet.ledger(),
             stored.iter(),

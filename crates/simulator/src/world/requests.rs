@@ -13,6 +13,8 @@ use super::{Event, World};
 
 /// How long a till's request is held. Source: DESIGN §4.
 pub(super) const HOLD_MS: u64 = 8_000;
+/// What of it is left for the answer that a payment has waited in vain for another.
+const ANSWER_MS: u64 = 500;
 /// How long a question that waits for no outcome may take.
 const QUESTION_MS: u64 = 1_000;
 
@@ -26,6 +28,8 @@ pub(super) struct Waiting {
     unanswered: bool,
     /// What is to be sent is still kept.
     outgoing: bool,
+    /// How many payments of its till had begun.
+    begun: usize,
 }
 
 /// Requests by ticket: slot and generation.
@@ -63,9 +67,9 @@ impl Tickets {
     }
 
     /// The payments and turns of the requests that nobody has answered.
-    pub(super) fn into_unanswered(self) -> impl Iterator<Item = (u32, u16)> {
+    pub(super) fn into_unanswered(self) -> impl Iterator<Item = (u32, u16, usize)> {
         let waiting = self.slots.into_iter().filter_map(|(_, waiting)| waiting);
-        waiting.filter(|waiting| waiting.unanswered).map(|waiting| (waiting.n, waiting.turn))
+        waiting.filter(|waiting| waiting.unanswered).map(|waiting| (waiting.n, waiting.turn, waiting.begun))
     }
 
     /// Forgets a request once it is answered and nothing of it is to be sent.
@@ -101,26 +105,48 @@ impl Seen {
 }
 
 impl World {
+    /// A process that stood still goes on, and finds a till's request; if it is another one, the connection has broken.
+    pub(super) fn on_thawed(&mut self, n: u32, turn: u16, ask: Ask, life: u32) {
+        if life == self.switch.life {
+            self.on_request(n, turn, ask);
+        } else {
+            self.on_told(n, turn, Told::Lost, 3);
+        }
+    }
+
     /// A till's request reaches the switch.
     pub(super) fn on_request(&mut self, n: u32, turn: u16, ask: Ask) {
         if !self.switch.is_up {
             return self.on_told(n, turn, Told::Lost, 3);
         }
         if self.switch.frozen_until > self.now {
-            self.at(self.switch.frozen_until, Event::Request { n, turn, ask });
+            let life = self.switch.life;
+            self.at(self.switch.frozen_until, Event::Thawed { n, turn, ask, life });
             return;
         }
         self.mix(2, u64::from(n), u64::from(turn));
         self.note(n, || format!("till asks: {ask:?}"));
         let outgoing = matches!(ask, Ask::Pay(_) | Ask::PayOther);
-        let waiting = Waiting { n, turn, ask, unanswered: true, outgoing };
+        // The same number for something else is no question.
+        let (begun, asks) = match ask {
+            Ask::Pay(_) | Ask::PayOther => {
+                let amount = self.amount_of(n, ask == Ask::PayOther);
+                let is_its = |record: &Arc<Record>| record.amount.is_none_or(|one| one == amount);
+                let asks = self.judge.durable(n).map_or(ask != Ask::PayOther, is_its);
+                (self.stands_there(n, amount), asks)
+            }
+            Ask::Query | Ask::Watch => (0, true),
+            Ask::Reverse => (0, false),
+        };
+        let waiting = Waiting { n, turn, ask, unanswered: true, outgoing, begun };
         let input = match ask {
             Ask::Query => {
                 let found = self.switch.find(n);
                 let is_open = matches!(&found, Seen::Record(record) if !record.is_definite());
                 if !is_open {
                     let told = found.queried();
-                    return self.tell(n, turn, told.0, told.1);
+                    self.tell(n, turn, told.0, told.1);
+                    return;
                 }
                 // Whoever asks about an open payment is evidence, and may be the till that is waited for.
                 let ticket = self.switch.tickets.open(waiting);
@@ -140,7 +166,7 @@ impl World {
             }
         };
         let (ticket, input) = input;
-        self.presence.on_request(n, !matches!(ask, Ask::PayOther | Ask::Reverse), self.now);
+        self.presence.on_request(n, asks, self.now);
         let hold_ms = if ask == Ask::Query { QUESTION_MS } else { HOLD_MS };
         self.later(hold_ms, Event::HoldEnds { ticket: ticket.0 });
         self.input(self.switch.shard_of(n), input);
@@ -164,6 +190,8 @@ impl World {
             attach: attach_digest(Till::attach(n)),
             wait,
             expires_at: None,
+            till: self.counters.till(n),
+            patience_ms: HOLD_MS - ANSWER_MS,
         };
         (ticket, Input::Pay(request))
     }
@@ -203,18 +231,22 @@ impl World {
     }
 
     /// Answers a request, if nobody has done so.
-    pub(super) fn answer(&mut self, ticket: Ticket, told: Told, version: u32) {
-        let Some(waiting) = self.switch.tickets.get(ticket) else { return };
+    /// Returns when the till has it in its hands, if it does.
+    pub(super) fn answer(&mut self, ticket: Ticket, told: Told, version: u32) -> Option<u64> {
+        let waiting = self.switch.tickets.get(ticket)?;
+        let mut heard_at = None;
         if std::mem::replace(&mut waiting.unanswered, false) {
-            let Waiting { n, turn, ask, .. } = *waiting;
+            let Waiting { n, turn, ask, begun, .. } = *waiting;
             self.presence.on_over(n, self.now);
+            self.stood_there(n, begun);
             if matches!(ask, Ask::Pay(_) | Ask::PayOther) {
                 let fen = self.amount_of(n, ask == Ask::PayOther).get();
                 self.judge.on_pay_told(n, told, fen);
             }
-            self.tell(n, turn, told, version);
+            heard_at = self.tell(n, turn, told, version);
         }
         self.switch.tickets.close_if_done(ticket);
+        heard_at
     }
 
     /// What a till asks for; another content is one fen more.
@@ -260,6 +292,27 @@ impl World {
         self.answer(ticket, told.0, told.1);
     }
 
+    /// Refuses a payment because of an earlier one of the same till for the same amount.
+    pub(super) fn refuse_for(&mut self, ticket: Ticket, first: &Record) {
+        let Some((n, ask)) = self.asked(ticket) else { return };
+        let _ = self.take_outgoing(ticket);
+        let told = match self.switch.find(n) {
+            Seen::Record(record) => {
+                let fen = self.amount_of(n, ask == Ask::PayOther);
+                let same = record.amount.is_none_or(|amount| amount == fen);
+                let said = if same { Said::Repeated } else { Said::OtherContent };
+                (Told::of_pay(&till::pay(&record, said)), record.version)
+            }
+            Seen::Damaged => (Told::Lost, 0),
+            Seen::Nothing => (Told::Unsettled, 0),
+        };
+        let heard_at = self.answer(ticket, told.0, told.1);
+        if told.0 == Told::Unsettled {
+            let amount = self.amount_of(n, ask == Ask::PayOther);
+            self.refused_for(n, amount, first, heard_at);
+        }
+    }
+
     /// A watched order is not in memory: the store has its end, if it exists.
     pub(super) fn not_here(&mut self, ticket: Ticket) {
         let Some((n, _)) = self.asked(ticket) else { return };
@@ -268,7 +321,7 @@ impl World {
     }
 
     /// Tells a till. What the network loses was not told.
-    fn tell(&mut self, n: u32, turn: u16, told: Told, version: u32) {
+    fn tell(&mut self, n: u32, turn: u16, told: Told, version: u32) -> Option<u64> {
         let told = if told != Told::Lost && self.till_network_loses() {
             self.judge.probes.fault("till_answer_lost");
             Told::Lost
@@ -278,7 +331,8 @@ impl World {
         self.note(n, || format!("till is told: {} (version {version})", told.as_str()));
         self.mix(3, u64::from(n), u64::from(version));
         if told == Told::Lost {
-            return self.on_told(n, turn, told, 10_000);
+            self.on_told(n, turn, told, 10_000);
+            return None;
         }
         let wallet = &mut self.wallet;
         let (now_ms, callers) = (self.drawn.start_ms + i64::try_from(self.now).unwrap_or(0), &self.callers);
@@ -287,6 +341,8 @@ impl World {
             wallet.entry(&super::network::ledger_key(callers, n)).map(Money::of)
         });
         let delay_ms = 1 + self.rng.tills.below(20);
+        self.till_hears(n, told, self.now + delay_ms);
         self.on_told(n, turn, told, delay_ms);
+        Some(self.now + delay_ms)
     }
 }

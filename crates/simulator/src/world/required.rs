@@ -34,7 +34,7 @@ pub const CROWD_PENDING_MIN: u64 = 50_000;
 
 const STATES: [&str; 6] = ["ACCEPTED", "PENDING", "PAID", "FAILED", "REVERSING", "REVERSED"];
 
-pub(super) const CAUSES: [&str; 18] = [
+pub(super) const CAUSES: [&str; 19] = [
     "A1",
     "A3",
     "A6",
@@ -53,6 +53,7 @@ pub(super) const CAUSES: [&str; 18] = [
     "till",
     "overtaken",
     "absent_till",
+    "rescan",
 ];
 
 pub(super) const PROOFS: [&str; 6] = ["A1", "B8", "C1", "C6", "C9", "D7"];
@@ -63,7 +64,7 @@ pub(super) const ROWS: [&str; 34] = [
     "D7",
 ];
 
-pub(super) const TOLD: [&str; 18] = [
+pub(super) const TOLD: [&str; 19] = [
     "SUCCESS",
     "ORDERPAID",
     "REFUND",
@@ -82,9 +83,10 @@ pub(super) const TOLD: [&str; 18] = [
     "not_accepted:store_busy",
     "not_accepted:stopping",
     "not_accepted:suspended",
+    "not_accepted:unsettled",
 ];
 
-const OTHERS: [&str; 37] = [
+const OTHERS: [&str; 43] = [
     "answer_cut",
     "answer_not_verified",
     "answer_of_another_request",
@@ -96,6 +98,8 @@ const OTHERS: [&str; 37] = [
     "differs",
     "fenced",
     "late_success",
+    "next_customer",
+    "next_customer_refused:paid",
     "looked_again",
     "misconfigured",
     "number_taken",
@@ -112,6 +116,10 @@ const OTHERS: [&str; 37] = [
     "reversal_stuck",
     "reversal_swallowed_for_a_week",
     "row_damaged_at_start",
+    "scan_refused:open",
+    "scan_refused:paid",
+    "scan_waited",
+    "scanned_again",
     "set_aside",
     "stale_query",
     "store_resumed",

@@ -173,6 +173,13 @@ impl Till {
         }
     }
 
+    /// Its cashier stands there and looks: it is no till that is gone, or late.
+    pub(super) const fn comes_back(&mut self) {
+        if !matches!(self.script, Script::Patient | Script::Watcher) {
+            self.script = Script::Client;
+        }
+    }
+
     /// The `attach` that is sent: one in three has one.
     pub(super) const fn attach(n: u32) -> &'static str {
         if n.is_multiple_of(3) { "店员=07&班次=早" } else { "" }
@@ -183,7 +190,10 @@ impl World {
     /// A customer stands at a till.
     pub(super) fn begin_payment(&mut self) {
         let n = u32::try_from(self.tills.len()).unwrap_or(u32::MAX);
-        let till = Till::new(&mut self.rng.tills, &self.setup, n, self.now);
+        let mut till = Till::new(&mut self.rng.tills, &self.setup, n, self.now);
+        if self.setup.tills == Tills::Mixed {
+            self.scan_again(n, &mut till);
+        }
         self.tills.push(till);
         self.active += 1;
         self.note(n, || format!("till: {:?}, {:?}, {} fen", till.script, till.code, till.amount.get()));
@@ -264,6 +274,12 @@ impl World {
         if ask == Ask::Reverse {
             self.judge.on_reversal_asked(n);
         }
+        if matches!(ask, Ask::Pay(_) | Ask::PayOther) && self.counters.is_put_away(n) {
+            if turn != ASIDE {
+                self.set_stage(n, Stage::Over, 0);
+            }
+            return;
+        }
         if self.till_network_loses() {
             self.judge.probes.fault("till_request_lost");
             if turn != ASIDE {
@@ -314,6 +330,8 @@ impl World {
         let waited_ms = self.now + delay_ms - till.began_at;
         let (stage, after_ms) = match (till.stage, told) {
             (Stage::Over, _) => return,
+            // What became of the sale is the first payment's to say.
+            (Stage::Paying, Told::Unsettled) => (Stage::Over, 0),
             (Stage::Paying, Told::NotAccepted(_) | Told::Lost) if till.tries >= 3 => (Stage::Over, 0),
             (Stage::Paying, Told::NotAccepted(_)) => (Stage::Paying, 1_000 + self.rng.tills.below(5_000)),
             (Stage::Paying, Told::Lost | Told::Open | Told::NumberUsed) if till.script == Script::Silent => {

@@ -26,6 +26,8 @@ pub(super) enum Told {
     NotExist,
     /// Refused before anything was stored.
     NotAccepted(NotAccepted),
+    /// The same, because of an earlier payment of the same till for the same amount.
+    Unsettled,
     /// The reversal is done.
     ReverseDone,
     /// The reversal is not done yet.
@@ -90,6 +92,7 @@ impl Told {
                 NotAccepted::Suspended => "not_accepted:suspended",
                 NotAccepted::Expired => "not_accepted:expired",
             },
+            Self::Unsettled => "not_accepted:unsettled",
             Self::ReverseDone => "reverse:done",
             Self::ReverseAgain => "reverse:call_again",
             Self::TooOld => "reverse:too_old",
@@ -112,7 +115,12 @@ impl Told {
     pub(super) const fn says_nothing(self) -> bool {
         matches!(
             self,
-            Self::NotExist | Self::NotAccepted(_) | Self::TooOld | Self::ReverseRefused | Self::Lost
+            Self::NotExist
+                | Self::NotAccepted(_)
+                | Self::Unsettled
+                | Self::TooOld
+                | Self::ReverseRefused
+                | Self::Lost
         )
     }
 

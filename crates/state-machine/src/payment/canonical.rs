@@ -12,7 +12,7 @@ impl Payment {
         let policy = present.policy;
         present.record(&self.record, into);
         variant(&self.stage, into);
-        self.closed_at.is_some().hash(into);
+        (self.closed_at.is_some(), self.hurried).hash(into);
         // Its clocks have stopped; what still comes sets them anew, but for a reversal that the till asks for.
         if matches!(self.stage, Stage::Settled) && self.record.state != State::Paid {
             return;

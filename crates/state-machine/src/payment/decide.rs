@@ -238,6 +238,9 @@ impl Payment {
     /// Back to polling after a refusal that a query did not confirm.
     pub(super) fn resume_waiting(&mut self, now: Now, policy: &Policy, effects: &mut Effects) {
         self.stage = Stage::Waiting { suspect: false, absent: 0 };
+        if self.hurried {
+            self.hurry(now.tick, policy);
+        }
         if self.record.till_reversal == TillReversal::Asked {
             self.reverse(Cause::Till, now, policy, effects);
         }

@@ -112,6 +112,8 @@ impl Payment {
             }
             PayFact::NumberTaken { .. } => {
                 self.stage = Stage::Contested { row, unpaid: 0, asked: self.queries };
+                // Whatever hurries it: whose the number is takes its time to be known.
+                self.deadline = self.left_at.saturating_add(policy.give_up_ms);
             }
             PayFact::RefusedOutright(refusal) => {
                 self.record.refusal = Some(Box::new(refusal));

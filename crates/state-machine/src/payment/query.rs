@@ -100,10 +100,14 @@ impl Payment {
             *absent = 0;
             if std::mem::take(suspect) {
                 self.deadline = self.left_at.saturating_add(policy.give_up_ms); // A3: as usual from here.
+                if self.hurried {
+                    self.hurry(now.tick, policy);
+                }
             }
         }
         if last && now.tick >= self.deadline {
-            self.reverse(Cause::Deadline, now, policy, effects);
+            let cause = if self.hurried { Cause::Rescan } else { Cause::Deadline };
+            self.reverse(cause, now, policy, effects);
         } else if self.record.till_reversal == TillReversal::Asked {
             // Asked for before a restart, when it was not ours to reverse yet.
             self.reverse(Cause::Till, now, policy, effects);

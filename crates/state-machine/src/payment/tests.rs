@@ -26,6 +26,8 @@ fn accepted() -> Payment {
         attach: 0,
         wait: Wait::Definite,
         expires_at: None,
+        till: 0,
+        patience_ms: 0,
     };
     Payment::accept(&request, at(0), BOOT)
 }

@@ -127,6 +127,7 @@ impl Shard {
         }
         self.answer_waiters(order);
         self.schedule(order, now.tick);
+        self.let_go(order, now);
     }
 
     /// Sends the pay request of an order without asking whether it may. Only what is planted does so: in the
@@ -147,8 +148,13 @@ impl Shard {
     fn replace(&mut self, order: OrderRef, payment: Payment, now: Now) {
         self.gathering.records.retain(|(of, _)| *of != order);
         self.gathering.actions.retain(|(of, _)| *of != order);
+        let since = self.accepted_tick(payment.record(), now);
         let Some(entry) = self.orders.get_mut(order) else { return };
         let entered_by = entry.latest.provider; // Whose room the request holds.
+        self.sales.remove(order, &entry.latest);
+        self.sales.add(order, payment.record());
+        entry.since = since;
+        entry.heard = None;
         entry.latest = Arc::new(payment.record().clone());
         entry.payment = payment;
         entry.undurable = 0;
@@ -178,5 +184,6 @@ impl Shard {
             }
         }
         self.schedule(order, now.tick);
+        self.let_go(order, now);
     }
 }

@@ -13,6 +13,7 @@ use timer_wheel::{Tick, Wheel};
 use super::admission::Breakers;
 use super::commit::{Gathering, UnderWay};
 use super::orders::Orders;
+use super::rescan::Sales;
 use super::waiters::{Asked, Waiter};
 use super::{Config, Entry, OrderRef, Shard};
 use crate::canonical::{Present, variant};
@@ -37,6 +38,7 @@ pub struct Frozen {
     timers: Vec<(OrderRef, Tick)>,
     planner: Planner,
     breakers: Breakers,
+    sales: Sales,
     gathering: Gathering,
     under_way: Option<UnderWay>,
     next_batch: u64,
@@ -67,7 +69,7 @@ impl Shard {
             self.wheel.cancel(handle);
         }
         timers.sort_unstable();
-        let Self { config, orders, index, wheel, planner, breakers, gathering, under_way, .. } = self;
+        let Self { config, orders, index, wheel, planner, breakers, sales, gathering, under_way, .. } = self;
         let (next_batch, stalled, draining) = (self.next_batch, self.stalled, self.draining);
         let frozen = Frozen {
             orders,
@@ -75,6 +77,7 @@ impl Shard {
             timers,
             planner,
             breakers,
+            sales,
             gathering,
             under_way,
             next_batch,
@@ -106,6 +109,7 @@ impl Frozen {
             wheel,
             planner: self.planner,
             breakers: self.breakers,
+            sales: self.sales,
             gathering: self.gathering,
             under_way: self.under_way,
             released: std::collections::VecDeque::new(),
@@ -168,6 +172,8 @@ impl Frozen {
         present.record(&entry.latest, into);
         (entry.undurable, entry.reserved, entry.pay_ticket.is_some()).hash(into);
         entry.unheard.map(|at| present.until(at)).hash(into);
+        (entry.heard.map(|at| present.to(at, crate::rescan::HEARD_GRACE_MS)), self.sales.behind(order, now))
+            .hash(into);
         entry.durable.iter().for_each(|record| present.record(record, into));
         entry.under_way.map(|(_, call)| call).hash(into);
         entry.queued.map(|(call, _)| call).hash(into);

@@ -54,6 +54,10 @@ pub struct PayRequest {
     pub wait: Wait,
     /// From here on, by the wall clock, the till does not want a payment that is not accepted yet.
     pub expires_at: Option<UnixMs>,
+    /// Which till, as [`Record::till`] has it; 0 where payments are not held against each other.
+    pub till: u64,
+    /// How long it may wait for another payment of the same sale before it is taken, milliseconds.
+    pub patience_ms: u64,
 }
 
 /// A request to reverse: answered when proven, or earlier with an open state if it is refused.
@@ -176,6 +180,12 @@ pub enum Input {
         follows: bool,
         /// The reply.
         reply: Box<Self>,
+    },
+    /// The outcome of a payment is in a till's hands: the answer that says it has arrived there, as far as the driver
+    /// can know. Only those with [`Record::till`] need it.
+    Heard {
+        /// Which payment.
+        key: OrderKey,
     },
     /// Stop taking new payments; everything else goes on.
     Drain,
@@ -317,8 +327,17 @@ pub enum Action {
         /// Why.
         why: NotAccepted,
     },
+    /// Tell a till that its payment was not taken, since an earlier one of the same sale is not at its end, or is paid
+    /// (`till::unsettled` says what); the driver forgets what it keeps under `ticket`. If `first` is paid, its till hears
+    /// of it by this answer.
+    RefuseFor {
+        /// Whom.
+        ticket: Ticket,
+        /// The earlier payment.
+        first: Arc<Record>,
+    },
     /// Wipe what is kept to be sent under `ticket`: it will not be sent. The answer comes separately. Each
-    /// pay input ends in exactly one of `SendPay`, `Refuse` and `Discard`.
+    /// pay input ends in exactly one of `SendPay`, `Refuse`, `RefuseFor` and `Discard`.
     Discard {
         /// Whose.
         ticket: Ticket,

@@ -33,11 +33,14 @@ impl Shard {
             }
             return;
         }
+        if !self.may_go(request, now) {
+            return;
+        }
         if let Some(why) = self.refusal(request, now) {
             self.released.push_back(Action::Refuse { ticket, why });
             return;
         }
-        let order = self.insert(key, Payment::accept(request, now, self.config.boot));
+        let order = self.insert(key, Payment::accept(request, now, self.config.boot), now);
         self.record_first(order);
         if let Some(entry) = self.orders.get_mut(order) {
             entry.pay_ticket = Some(ticket);
@@ -65,7 +68,7 @@ impl Shard {
             let record = Arc::new(payment.record().clone());
             return self.released.push_back(Action::Answer { ticket, record, said: Said::Reversal });
         }
-        let order = self.insert(key, payment);
+        let order = self.insert(key, payment, now);
         self.record_first(order);
         self.wait(order, Waiter { ticket, asked: Asked::Reversal });
     }
@@ -92,7 +95,7 @@ impl Shard {
 
     /// A till asks for an order: it is asked about earlier, where gap and budget allow; and if it is paid and was held
     /// back for want of a till, that is recorded now, and then told.
-    fn prompt(&mut self, order: OrderRef, now: Now) {
+    pub(super) fn prompt(&mut self, order: OrderRef, now: Now) {
         let Some(entry) = self.orders.get_mut(order) else { return };
         let was_unheard = entry.unheard.take().is_some();
         if entry.payment.is_unclaimed() {

@@ -8,6 +8,7 @@ mod limits;
 mod prompted;
 mod random;
 mod requests;
+mod rescan;
 mod rig;
 mod table_a;
 mod table_b;

@@ -98,6 +98,7 @@ impl Shard {
     /// Takes no new payment from now on, and tells those who wait for an outcome to ask the next process.
     pub(super) fn drain(&mut self) {
         self.draining = true;
+        self.refuse_behind();
         let mut orders: Vec<OrderRef> = self.index.values().copied().collect();
         orders.sort_unstable();
         for order in orders {

@@ -47,8 +47,10 @@ pub(super) const LEN: usize = 27;
 /// The parameter of the checksum itself.
 pub(super) const CHECKSUM: usize = LEN + 1;
 
-/// The first byte of `detail`: how the rest is laid out.
+/// The first byte of `detail`: how the rest is laid out. Without a till it is as a program before had it, which reads it.
 const DETAIL_FORMAT: u8 = 1;
+/// The same with the till behind the attach.
+const DETAIL_WITH_TILL: u8 = 2;
 
 /// Buffers that live as long as the writer, so that a commit allocates next to nothing.
 pub(super) struct Scratch {
@@ -89,6 +91,7 @@ pub(super) fn encode<'a>(
         amount,
         digest,
         attach,
+        till,
         accepted_at,
         accepted_tick,
         boot,
@@ -107,9 +110,12 @@ pub(super) fn encode<'a>(
 
     let Scratch { detail, sealed, canonical, nonces } = scratch;
     detail.clear();
-    detail.push(DETAIL_FORMAT);
+    detail.push(if *till == 0 { DETAIL_FORMAT } else { DETAIL_WITH_TILL });
     detail.extend_from_slice(digest);
     detail.extend_from_slice(&attach.to_le_bytes());
+    if *till != 0 {
+        detail.extend_from_slice(&till.to_le_bytes());
+    }
     detail.extend_from_slice(&accepted_tick.as_ms().to_le_bytes());
     detail.extend_from_slice(&boot.0.to_le_bytes());
     detail.push(u8::from(left_tick.is_some()));
@@ -214,9 +220,14 @@ fn read(row: &mut Reader<'_>, sealer: &Sealer) -> Option<Record> {
     let mut detail = Detail(row.blob()?);
     let sealed = row.optional(Reader::blob)?;
 
-    detail.expect(DETAIL_FORMAT)?;
+    let [format] = detail.take()?;
     let digest = detail.take()?;
     let attach = u64::from_le_bytes(detail.take()?);
+    let till = match format {
+        DETAIL_FORMAT => 0,
+        DETAIL_WITH_TILL => u64::from_le_bytes(detail.take()?),
+        _ => return None,
+    };
     let accepted_tick = Tick::from_ms(u64::from_le_bytes(detail.take()?));
     let boot = BootId(u64::from_le_bytes(detail.take()?));
     let has_left = detail.flag()?;
@@ -255,6 +266,7 @@ fn read(row: &mut Reader<'_>, sealer: &Sealer) -> Option<Record> {
         amount,
         digest,
         attach,
+        till,
         accepted_at,
         accepted_tick,
         boot,
@@ -397,9 +409,5 @@ impl Detail<'_> {
             [1] => Some(true),
             _ => None,
         }
-    }
-
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.take()? == [byte]).then_some(())
     }
 }

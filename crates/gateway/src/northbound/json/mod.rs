@@ -24,6 +24,8 @@ use state_machine::till::{self, ReverseAnswer};
 use state_machine::{OrderKey, Record};
 use store::merchant::{Status, api_key_digest};
 
+use super::guard::Link;
+use super::receipt::tells;
 use super::server::{Reply, Strike, read_body, typed};
 use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait, xml};
@@ -121,6 +123,8 @@ struct Caller {
     key_digest: [u8; 32],
     /// Of its connection.
     certificate: Option<PeerCertificate>,
+    /// Its connection.
+    link: Option<Arc<Link>>,
 }
 
 thread_local! {
@@ -198,7 +202,8 @@ async fn answer(
     // Again: a body may take seconds, and keys, certificates and merchants may be taken away meanwhile.
     let merchants = gateway.merchants.load_full();
     let merchant = admit(&merchants, &key_digest, certificate.as_ref())?;
-    let caller = Caller { binding: merchant.binding, key_digest, certificate };
+    let link = head.extensions.get::<Arc<Link>>().cloned();
+    let caller = Caller { binding: merchant.binding, key_digest, certificate, link };
     gateway.may_ask(merchant).map_err(Problem::rate)?;
     match route {
         Route::Create => {
@@ -264,8 +269,7 @@ fn read_payment(
             .read(&document)
             .map_err(|_| Problem::malformed("a member holds a character that is not allowed".to_owned()))?;
         let request = MicropayRequest::read(&message).map_err(|err| request::problem(&err))?;
-        let (wait, _) = wanted(gateway, headers);
-        let payment = xml::new_payment(gateway, &request, &message, &merchant.binding, wait);
+        let payment = xml::new_payment(gateway, &request, &message, merchant, wanted(gateway, headers));
         // Ours to keep: the wallet refuses a moment that is less than a minute away.
         let upstream = payment.upstream.iter().filter(|(name, _)| *name != field::TIME_EXPIRE);
         Ok(NewPayment { upstream: Fields::new(upstream), ..payment })
@@ -280,6 +284,11 @@ async fn create(gateway: &Gateway, payment: NewPayment, headers: &HeaderMap) -> 
         }
         Known::Payment(record, _) => Ok(payment_reply(&record, headers)),
         Known::NotTaken(why) => Err(Problem::not_accepted(why, false).into()),
+        Known::Unsettled(first) => {
+            let mut reply = Problem::unsettled(&first).reply();
+            tells(&mut reply, &first);
+            Ok(reply)
+        }
         Known::Nothing => Err(Problem::store_down().into()),
     }
 }
@@ -308,7 +317,7 @@ async fn show(
     let told = gateway.engine.watch(key, Wait::Definite);
     match wait(told, Duration::from_secs(seconds)).await {
         Waited::Told(Told::Answer { record, .. }) => Ok(payment_reply(&record, headers)),
-        Waited::Told(Told::Refused(_)) => Ok(payment_reply(&record, headers)),
+        Waited::Told(Told::Refused(_) | Told::Unsettled(_)) => Ok(payment_reply(&record, headers)),
         Waited::Open => open(gateway, key, headers).await,
     }
 }
@@ -339,7 +348,7 @@ async fn reverse(
             ReverseAnswer::TooOld => Err(Problem::too_old().into()),
         },
         Some(Told::Refused(why)) => Err(Problem::not_accepted(why, true).into()),
-        None => match gateway.engine.find(&key).wait().await {
+        Some(Told::Unsettled(_)) | None => match gateway.engine.find(&key).wait().await {
             Ok(Some(record)) => Ok(payment_with(&record, StatusCode::ACCEPTED, headers)),
             Ok(None) | Err(_) => Err(Problem::store_down().into()),
         },
@@ -354,7 +363,9 @@ fn payment_reply(record: &Record, headers: &HeaderMap) -> Reply {
 
 fn payment_with(record: &Record, status: StatusCode, headers: &HeaderMap) -> Reply {
     let body = serde_json::to_vec(&Payment::of(record)).unwrap_or_default();
-    applied(typed(status, "application/json", body.into()), headers)
+    let mut reply = applied(typed(status, "application/json", body.into()), headers);
+    tells(&mut reply, record);
+    reply
 }
 
 /// Says how long would have been waited at most, if the till said how long. Source: RFC 7240, section 3.

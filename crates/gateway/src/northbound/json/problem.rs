@@ -3,8 +3,10 @@
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
+use state_machine::Record;
 use state_machine::shard::NotAccepted;
 
+use super::view::Payment;
 use crate::metrics::{self, Refusal};
 use crate::northbound::server::{Reply, typed};
 
@@ -20,6 +22,9 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
     money_may_have_moved: bool,
+    /// The earlier payment that is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Box<Payment>>,
     #[serde(skip)]
     allowed: Option<&'static str>,
     #[serde(skip)]
@@ -41,6 +46,7 @@ impl Problem {
             detail: None,
             field: None,
             money_may_have_moved,
+            previous: None,
             allowed: None,
             why,
         }
@@ -151,6 +157,16 @@ impl Problem {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let money_may_have_moved = money_may_have_moved || why == NotAccepted::Crowded;
         Self::new("urn:hufu:not_accepted", title, status, money_may_have_moved, Refusal::NotAccepted)
+    }
+
+    /// An earlier payment of the same till for the same amount is not at its end, or is paid: `previous` says how it
+    /// stands. Nothing was taken, and no money moved for this one.
+    pub(super) fn unsettled(first: &Record) -> Self {
+        let title =
+            "an earlier payment of this till for the same amount is not settled; this one was not taken";
+        let problem =
+            Self::new("urn:hufu:previous_unsettled", title, StatusCode::CONFLICT, false, Refusal::Rescan);
+        Self { previous: Some(Box::new(Payment::of(first))), ..problem }
     }
 
     /// The till asked too late by its own word: nothing was taken, and the same request never will be.

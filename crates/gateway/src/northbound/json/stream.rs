@@ -30,6 +30,8 @@ use crate::merchants::Merchants;
 use crate::metrics;
 use crate::northbound::Gateway;
 use crate::northbound::body::{Body, Pieces};
+use crate::northbound::guard::Link;
+use crate::northbound::receipt::tells;
 use crate::northbound::server::{Reply, typed};
 use crate::northbound::tls::PeerCertificate;
 
@@ -145,7 +147,9 @@ pub(super) async fn of_payment(
         // It ended before there were events; what it came to can be told all the same, without a number.
         let mut text = RETRY.to_owned();
         write_payment(&mut text, &present);
-        return Ok(event_stream(Body::from(Bytes::from(text))));
+        let mut reply = event_stream(Body::from(Bytes::from(text)));
+        tells(&mut reply, &present);
+        return Ok(reply);
     }
     Ok(opened.reply(gateway, caller, first, found.events, headers))
 }
@@ -222,6 +226,7 @@ impl Opened {
             is_over: false,
             ends_at: wait_s.map(|seconds| Clock::after(Duration::from_secs(seconds))),
             following: self.following,
+            link: caller.link.clone(),
             _place: self.place,
         });
         applied(event_stream(stream), headers)
@@ -258,6 +263,8 @@ struct Stream {
     /// When it ends although nothing has ended: `Prefer: wait`.
     ends_at: Option<Instant>,
     following: Following,
+    /// Its connection.
+    link: Option<Arc<Link>>,
     _place: Place,
 }
 
@@ -323,8 +330,12 @@ impl Stream {
         Bytes::from(text)
     }
 
-    /// Measures how long an outcome took to its listener, where it was heard as it came.
+    /// An event is on its way. Measures how long an outcome took to its listener, where it was heard as it came.
     fn told(&self, record: &Record) {
+        // The stream of a whole merchant is no till.
+        if let (Some(link), Some(_)) = (&self.link, self.query.number) {
+            link.receipts.owe_for_piece(record, &self.engine);
+        }
         let decided = record.decided_at.filter(|at| self.is_live && *at == record.changed_at);
         if let Some(decided) = decided {
             let ms = Clock::wall().0.saturating_sub(decided.0);

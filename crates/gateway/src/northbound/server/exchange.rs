@@ -151,8 +151,9 @@ impl<H: Handler> Server<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request| {
+        let service = service_fn(|mut request: Request<Incoming>| {
             let (server, link) = (Arc::clone(self), Arc::clone(link));
+            request.extensions_mut().insert(Arc::clone(&link));
             async move {
                 let cause = link.refused().filter(|_| request.uri().path() == REFUSED_TARGET);
                 if let Some(cause) = cause {
@@ -189,8 +190,9 @@ impl<H: Handler> Server<H> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let unsent = Arc::new(Unsent::default());
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|mut request: Request<Incoming>| {
             let (server, exchange) = (Arc::clone(self), Exchange::begin(link, &unsent));
+            request.extensions_mut().insert(Arc::clone(link));
             async move {
                 let mut reply = if request.headers().len() > server.limits.headers_max {
                     metrics::refused(Refusal::Framing);
@@ -259,6 +261,8 @@ impl<H: Handler> Server<H> {
                     }
                     connection.as_mut().graceful_shutdown();
                 }
+                // The connection is looked at again, and with it what its peer has acknowledged.
+                () = link.receipts.look() => {}
                 () = stuck.as_mut() => {
                     metrics::refused(Refusal::WriteDeadline);
                     return tracing::info!(%peer, "an answer was not read");

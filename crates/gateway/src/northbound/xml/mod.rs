@@ -20,11 +20,13 @@ use protocol::wechat_v2::{
 use protocol::xml::{Message, Reader};
 use protocol::{AppId, Fields, MchId};
 use signer::{Key, Kind, Scratch};
-use state_machine::shard::{NotAccepted, Wait};
+use state_machine::rescan::RescanRule;
+use state_machine::shard::{NotAccepted, Said, Wait};
 use state_machine::till::{self, PayAnswer, ReverseAnswer};
 use state_machine::{OrderKey, Record, UnixMs};
 use store::merchant::{Mode, Status};
 
+use super::receipt::tells;
 use super::server::{Reply, Strike, read_body};
 use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait};
@@ -90,6 +92,9 @@ enum Asked {
     Query(OrderRef, Duration, u64),
     Reverse(OrderRef),
 }
+
+/// What is left of a till's patience for the answer that its payment has waited in vain for another.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
 
 thread_local! {
     /// Warm buffers of this thread: a request that is read and verified here allocates next to nothing.
@@ -277,7 +282,7 @@ fn read(
                 Mode::Relay => (Wait::FirstWord, gateway.config.hold),
                 Mode::Hold => (Wait::Definite, merchant.hold(&gateway.config)),
             };
-            Asked::Pay(Box::new(new_payment(gateway, &request, message, &merchant.binding, wait)), hold)
+            Asked::Pay(Box::new(new_payment(gateway, &request, message, merchant, (wait, hold))), hold)
         }
         Endpoint::OrderQuery => {
             let order = OrderQueryRequest::read(message)?.order;
@@ -293,15 +298,18 @@ pub(super) fn new_payment(
     gateway: &Gateway,
     request: &MicropayRequest<'_>,
     message: &Message<'_>,
-    binding: &Binding,
-    wait: Wait,
+    merchant: &Merchant,
+    (wait, hold): (Wait, Duration),
 ) -> NewPayment {
+    let binding = &merchant.binding;
     NewPayment {
         key: OrderKey { merchant: binding.merchant, number: request.out_trade_no },
         provider: binding.provider,
         amount: request.total_fee,
         digest: gateway.digest.content(content_pairs(message)),
         attach: attach_digest(request.attach.unwrap_or_default()),
+        till: till_of(gateway, request, merchant),
+        patience: if wait == Wait::Nothing { Duration::ZERO } else { hold.saturating_sub(ANSWER_TIME) },
         wait,
         expires_at: request.time_expire_s.map(|s| UnixMs(s.saturating_mul(1_000))),
         auth_code: request.auth_code.clone(),
@@ -309,13 +317,42 @@ pub(super) fn new_payment(
     }
 }
 
+/// Which till a payment comes from, where its merchant has payments of one till held against each other: the one that it
+/// names, or else, by its address, whoever sends for the same machine.
+fn till_of(gateway: &Gateway, request: &MicropayRequest<'_>, merchant: &Merchant) -> u64 {
+    if merchant.rescan(gateway.config.rescan).rule == RescanRule::Off {
+        return 0;
+    }
+    match request.device_info.filter(|name| !name.is_empty()) {
+        Some(name) => gateway.digest.till(name),
+        None => gateway.digest.till(&format!("@{}", request.spbill_create_ip)),
+    }
+}
+
 async fn pay(gateway: &Gateway, payment: NewPayment, hold: Duration, caller: &Caller) -> Reply {
     match gateway.paid(payment, hold).await {
         Known::Payment(record, said) => match till::pay(&record, said) {
-            PayAnswer::Paid(paid) => Answer::new(caller).success().paid(&record, paid).reply(),
+            PayAnswer::Paid(paid) => {
+                let mut reply = Answer::new(caller).success().paid(&record, paid).reply();
+                tells(&mut reply, &record);
+                reply
+            }
             // An open order is USERPAYING, never SYSTEMERROR: it is known here and will end.
-            PayAnswer::Fail(fail) => Answer::new(caller).fail(fail.code, fail.description).reply(),
+            PayAnswer::Fail(fail) => {
+                let mut reply = Answer::new(caller).fail(fail.code, fail.description).reply();
+                if said != Said::OtherContent {
+                    tells(&mut reply, &record);
+                }
+                reply
+            }
         },
+        Known::Unsettled(first) => {
+            metrics::refused(Refusal::Rescan);
+            let (code, text) = till::unsettled(&first);
+            let mut reply = fail(Endpoint::Micropay, code, &text, true, caller);
+            tells(&mut reply, &first);
+            reply
+        }
         Known::NotTaken(why) => not_accepted(Endpoint::Micropay, why, caller),
         // The store takes no word at the moment: nothing is promised that a crash could break (INV-13).
         Known::Nothing => fail(Endpoint::Micropay, "SYSTEMERROR", TEXT_UNKNOWN, true, caller),
@@ -335,7 +372,11 @@ async fn query(
             let reply = Answer::new(caller).success().text(field::TRADE_STATE, answer.trade_state);
             let reply = reply.text(field::TRADE_STATE_DESC, answer.description);
             match answer.paid {
-                Some(paid) => reply.paid(&record, paid).reply(),
+                Some(paid) => {
+                    let mut reply = reply.paid(&record, paid).reply();
+                    tells(&mut reply, &record);
+                    reply
+                }
                 None => reply.text(field::OUT_TRADE_NO, record.key.number.as_str()).reply(),
             }
         }
@@ -367,7 +408,7 @@ async fn reverse(gateway: &Gateway, order: OrderRef, binding: &Binding, caller: 
             }
         },
         Waited::Told(Told::Refused(why)) => not_accepted(Endpoint::Reverse, why, caller),
-        Waited::Open => again(caller),
+        Waited::Told(Told::Unsettled(_)) | Waited::Open => again(caller),
     }
 }
 
@@ -412,7 +453,7 @@ async fn find_definite(
     match wait(gateway.engine.watch(key, Wait::Definite), patience).await {
         Waited::Told(Told::Answer { record, .. }) => Ok(Some(record)),
         // Decided and out of memory since, or still open: the store knows.
-        Waited::Told(Told::Refused(_)) | Waited::Open => {
+        Waited::Told(Told::Refused(_) | Told::Unsettled(_)) | Waited::Open => {
             find(gateway, OrderRef::OutTradeNo(key.number), binding).await
         }
     }

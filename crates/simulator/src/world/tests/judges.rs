@@ -30,6 +30,8 @@ fn accepted() -> Record {
         attach: 0,
         wait: Wait::Nothing,
         expires_at: None,
+        till: 0,
+        patience_ms: 0,
     };
     let now = Now { tick: Tick::from_ms(1), wall: UnixMs(1_795_400_100_000) };
     Payment::accept(&request, now, BootId(1)).record().clone()

@@ -155,6 +155,8 @@ fn request(number: u32) -> PayRequest {
         attach: 0,
         wait: Wait::Definite,
         expires_at: None,
+        till: 0,
+        patience_ms: 0,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Words in a script: `pay` `pay:other` `pay:first` `pay:stale` `pay:in-time` `reverse` `watch` (tills); `+5s` `+500` (time); `left`;
 //! `a:` `q:` `r:` `f:` `l:` (answers to the pay request, a query, a reversal, a refund, a refund query: see
 //! `facts`; `q*:` and so on answer every later one at once); `hold` `commit` `fail` `free` (the store);
-//! `gone` (every till so far has hung up) `stream` (a till has a stream open);
+//! `gone` (every till so far has hung up) `stream` (a till has a stream open) `heard` (the outcome is in a till's hands);
 //! `crash` `crash:torn` `reboot` (the process; torn: the batch under way became durable); `@2` (another
 //! order); `again` (every reply so far comes once more); `drain`; `wall+1h`; `mark` (what came out so far is
 //! not looked at).
@@ -22,6 +22,7 @@ use crate::key::{BootId, MerchantId, Now, OrderKey, ProviderId, UnixMs};
 use crate::planner::Quota;
 use crate::policy::Policy;
 use crate::record::{Claim, Record, State, TillReversal};
+use crate::rescan::Rescans;
 use crate::shard::{
     Action, Batch, Call, Config, Input, OrderRef, Outcome, PayRequest, ReverseRequest, Shard, Ticket, Wait,
 };
@@ -29,6 +30,9 @@ use crate::till;
 
 const WALL: i64 = 1_795_400_000_000;
 pub(super) const PROVIDER: ProviderId = ProviderId(1);
+/// The till of every payment, and how long it lets a payment wait for another.
+const TILL: u64 = 7;
+pub(super) const PATIENCE_MS: u64 = 20_000;
 
 /// What a ticket asked for.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +94,7 @@ fn config() -> Config {
         waiters_max: 4,
         boot: BootId(1),
         absences: Absences::default(),
+        rescans: Rescans::default(),
     }
 }
 
@@ -202,6 +207,8 @@ impl Rig {
                 "pay:first" => self.pay(1, Wait::FirstWord, None),
                 "pay:at-once" => self.pay(1, Wait::Nothing, None),
                 "pay:stale" => self.pay(1, Wait::Definite, Some(0)),
+                "pay:dear" => self.pay_for(FEN + 1, TILL),
+                "pay:elsewhere" => self.pay_for(FEN, TILL + 1),
                 "pay:in-time" => self.pay(1, Wait::Definite, Some(1)),
                 "reverse" => {
                     let ticket = self.ticket(Asked::Reverse);
@@ -235,6 +242,7 @@ impl Rig {
                 "drain" => self.step([Input::Drain]),
                 "gone" => self.gone = Some(self.next_ticket),
                 "stream" => self.stream = true,
+                "heard" => self.step([Input::Heard { key }]),
                 "wall+1h" => self.wall_shift += 3_600_000,
                 "wall-1h" => self.wall_shift -= 3_600_000,
                 "mark" => self.words.clear(),
@@ -264,17 +272,29 @@ impl Rig {
     /// `left_ms`: the till wants it for this long.
     fn pay(&mut self, digest: u8, wait: Wait, left_ms: Option<i64>) {
         let expires_at = left_ms.map(|ms| UnixMs(self.now().wall.0 + ms));
-        let ticket = self.ticket(Asked::Pay);
-        self.step([Input::Pay(PayRequest {
-            ticket,
+        let request = PayRequest { digest: [digest; 16], wait, expires_at, ..self.request() };
+        self.step([Input::Pay(request)]);
+    }
+
+    /// Another amount, or another till.
+    fn pay_for(&mut self, fen: u64, till: u64) {
+        let request = PayRequest { amount: Fen::new(fen).unwrap(), till, ..self.request() };
+        self.step([Input::Pay(request)]);
+    }
+
+    fn request(&mut self) -> PayRequest {
+        PayRequest {
+            ticket: self.ticket(Asked::Pay),
             key: key(self.current),
             provider: PROVIDER,
             amount: Fen::new(FEN).unwrap(),
-            digest: [digest; 16],
+            digest: [1; 16],
             attach: 0,
-            wait,
-            expires_at,
-        })]);
+            wait: Wait::Definite,
+            expires_at: None,
+            till: TILL,
+            patience_ms: PATIENCE_MS,
+        }
     }
 
     fn advance(&mut self, ms: u64) {
@@ -393,7 +413,10 @@ impl Rig {
             (known.pay, known.call) = (None, None);
             // A request that was not released never leaves; one that was has left by now.
             known.left_at = known.left_at.map(|at| if other_boot { self.tick } else { at.min(self.tick) });
-            if let Some(record) = known.versions.last().filter(|record| record.is_open()) {
+            let guarded = self.config.rescans != Rescans::default();
+            let recent = |record: &Record| guarded && record.state == State::Paid && record.till != 0;
+            let wanted = |record: &&Record| record.is_open() || recent(record);
+            if let Some(record) = known.versions.last().filter(wanted) {
                 self.shard.recover(record.clone(), now);
             }
         }
@@ -465,6 +488,15 @@ impl Rig {
             Action::Refuse { ticket, why } => {
                 self.asked.remove(&ticket).expect("answered once");
                 format!("refused={why:?}")
+            }
+            Action::RefuseFor { ticket, first } => {
+                self.asked.remove(&ticket).expect("answered once");
+                let known = &self.orders[&first.key];
+                assert!(
+                    known.versions.is_empty() || known.versions.contains(&first),
+                    "told before it is durable"
+                );
+                format!("first={}:{}", first.key.number, till::json(&first).0.as_str())
             }
             Action::Discard { .. } => "discard".to_owned(),
             Action::NotHere { .. } => "not-here".to_owned(),
