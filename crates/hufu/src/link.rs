@@ -231,23 +231,7 @@ mod tests {
             mch_id: mch_id.to_owned(),
             sub_mch_id: sub.map(str::to_owned),
             appid: appid.to_owned(),
-            provider: String::new(),
-            upstream_sub_mch_id: String::new(),
-            sub_appid: None,
-            mode: String::new(),
-            hold_ms: None,
-            long_poll_ms: None,
-            per_second: None,
-            burst: None,
-            absent_till: None,
-            absent_after_ms: None,
-            not_in_use: None,
-            client_certificates: Vec::new(),
-            sign_kinds: String::new(),
-            status: String::new(),
-            has_api_key: false,
-            previous_keys: Vec::new(),
-            created_at: String::new(),
+            ..MerchantView::default()
         }
     }
 

@@ -6,6 +6,7 @@ mod check;
 mod csv;
 mod rotate;
 mod set;
+mod setting;
 mod status;
 
 use std::path::PathBuf;
@@ -44,26 +45,7 @@ enum MerchantVerb {
 
 /// Adds every merchant of a CSV file, or none.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-The first line names the columns, in any order:
-  mch_id                 what the tills send as mch_id
-  sub_mch_id             what the tills send as sub_mch_id (may be empty)
-  appid                  what the tills send as appid
-  provider               mch_id of the provider account that carries it (may be empty if there is only one)
-  upstream_sub_mch_id    its sub_mch_id at the wallet
-  sub_appid              its sub_appid at the wallet (may be empty)
-  signing_key            what its tills sign with: 32 letters or digits
-  api_key                its key for the JSON API, hufu_sk_… (may be empty)
-  sign_kinds             md5, hmac-sha256, or \"md5,hmac-sha256\" (may be empty: both)
-  mode                   relay or hold (may be empty: relay)
-  hold_ms                in hold mode: 1000 to 30000 (may be empty: northbound.hold_ms)
-  long_poll_ms           0 to 7000 (may be empty: northbound.long_poll_ms)
-
-Examples:
-  hufu merchant import merchants.csv
-  hufu merchant import - --json < merchants.csv
-
-The file holds keys: let nobody else read it, and remove it afterwards.")]
+#[command(after_help = csv::help())]
 struct ImportArgs {
     /// The file; - for standard input.
     file: PathBuf,

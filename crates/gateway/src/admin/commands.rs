@@ -164,11 +164,8 @@ impl Commands {
                 self.reload(&mut book)?;
                 Ok(Response::done(status.as_str()))
             }
-            Command::MerchantSet { of, mode, hold_ms, long_poll_ms, rate, absence } => {
-                let id = self.merchant(&of)?;
-                let mode = mode.as_deref();
-                let changes = merchants::Changes { mode, hold_ms, long_poll_ms, rate, absence };
-                let view = merchants::set(&mut book, id, &changes)?;
+            Command::MerchantSet { of, settings } => {
+                let view = merchants::set(&mut book, self.merchant(&of)?, &settings)?;
                 self.reload(&mut book)?;
                 Ok(Response::done(view))
             }

@@ -3,10 +3,11 @@
 use protocol::MchId;
 use secrecy::SecretString;
 use state_machine::{MerchantId, UnixMs};
-use store::merchant::{Mode, NewMerchant, Northbound, ProviderRow, Rotation, SignKinds, api_key_digest};
+use store::merchant::{NewMerchant, Northbound, ProviderRow, Rotation, SignKinds, api_key_digest};
 use store::{MerchantBook, MerchantError, MerchantRow, Settings};
 
-use super::protocol::{AbsenceChange, Change, Form, MerchantView, NewKeys, RateChange, RuleWord};
+use super::protocol::{Form, MerchantView, NewKeys};
+use super::settings::{Answering, Changes};
 
 /// The shortest bearer key taken: its prefix and 32 characters.
 const API_KEY_MIN: usize = 40;
@@ -79,6 +80,7 @@ fn read(form: &Form, providers: &[ProviderRow]) -> Result<NewMerchant, String> {
         Some(word) => SignKinds::from_word(word)
             .ok_or_else(|| "sign_kinds is none of md5, hmac-sha256, \"md5,hmac-sha256\"".to_owned())?,
     };
+    let answering = form.settings.apply(Answering::default())?;
     Ok(NewMerchant {
         northbound: Northbound {
             mch_id: id("mch_id", &form.mch_id)?,
@@ -95,51 +97,26 @@ fn read(form: &Form, providers: &[ProviderRow]) -> Result<NewMerchant, String> {
             .map_err(|err| format!("sub_appid {err}"))?,
         signing_key: SecretString::from(form.signing_key.as_str()),
         api_key_digest: form.api_key.as_deref().map(api_key_digest),
-        mode: form.mode.as_deref().map_or(Ok(Mode::Relay), mode)?,
-        settings: Settings { hold_ms: form.hold_ms, long_poll_ms: form.long_poll_ms, ..Settings::default() },
+        mode: answering.mode,
+        settings: answering.settings,
         sign_kinds,
     })
-}
-
-/// What is to change about how a merchant's tills are answered; what is `None` stays as it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Changes<'a> {
-    /// `relay` or `hold`.
-    pub mode: Option<&'a str>,
-    /// How long a pay request is held, in hold mode.
-    pub hold_ms: Option<Change>,
-    /// How long a query of an open payment waits.
-    pub long_poll_ms: Option<Change>,
-    /// What it may ask.
-    pub rate: RateChange,
-    /// What becomes of money that no till asks about.
-    pub absence: AbsenceChange,
 }
 
 /// Answers the tills of a merchant in another way.
 ///
 /// # Errors
 ///
-/// In words: no such merchant, no such mode, or a value out of its bounds; nothing was written.
-pub fn set(book: &mut MerchantBook, id: MerchantId, changes: &Changes<'_>) -> Result<MerchantView, String> {
+/// In words: no such merchant, no such word, or a value out of its bounds; nothing was written.
+pub fn set(book: &mut MerchantBook, id: MerchantId, changes: &Changes) -> Result<MerchantView, String> {
     let row = |book: &mut MerchantBook| {
         let all = book.merchants().map_err(|err| err.to_string())?;
         let found = all.rows.into_iter().find(|row| row.id == id);
         found.ok_or_else(|| "no such merchant in the store".to_owned())
     };
     let before = row(book)?;
-    let (rate, absence) = (changes.rate, changes.absence);
-    let settings = Settings {
-        hold_ms: changes.hold_ms.map_or(before.settings.hold_ms, Change::value),
-        long_poll_ms: changes.long_poll_ms.map_or(before.settings.long_poll_ms, Change::value),
-        per_second: rate.per_second.map_or(before.settings.per_second, Change::value),
-        burst: rate.burst.map_or(before.settings.burst, Change::value),
-        absent_till: absence.rule.map_or(before.settings.absent_till, RuleWord::value),
-        absent_after_ms: absence.after_ms.map_or(before.settings.absent_after_ms, Change::value),
-        ..before.settings
-    };
-    let mode = changes.mode.map_or(Ok(before.mode), mode)?;
-    book.set_answering(id, mode, &settings).map_err(|err| err.to_string())?;
+    let after = changes.apply(Answering { mode: before.mode, settings: before.settings })?;
+    book.set_answering(id, after.mode, &after.settings).map_err(|err| err.to_string())?;
     Ok(MerchantView::of(&row(book)?))
 }
 
@@ -220,8 +197,4 @@ fn view(book: &mut MerchantBook, id: MerchantId) -> Result<MerchantView, String>
 /// Whether a bearer key has the shape of those that are made here.
 fn is_api_key(key: &str) -> bool {
     key.starts_with(API_KEY_PREFIX) && key.len() >= API_KEY_MIN
-}
-
-fn mode(word: &str) -> Result<Mode, String> {
-    Mode::from_word(word).ok_or_else(|| format!("mode {word:?} is neither relay nor hold"))
 }

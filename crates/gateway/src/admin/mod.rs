@@ -4,6 +4,7 @@
 mod commands;
 mod merchants;
 mod protocol;
+mod settings;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -15,11 +16,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
 pub use commands::{Admin, Commands};
-pub use merchants::{Changes, add, finish_rotation, list, new_api_key, rotate, set, set_certificates};
+pub use merchants::{add, finish_rotation, list, new_api_key, rotate, set, set_certificates};
 pub use protocol::{
-    AbsenceChange, Change, Command, Failure, Form, MerchantRef, MerchantView, NewKeys, PaymentView,
-    PreviousKeyView, RateChange, Response, RuleWord, TlsView,
+    Command, Failure, Form, MerchantRef, MerchantView, NewKeys, PaymentView, PreviousKeyView, Response,
+    TlsView,
 };
+pub use settings::{Changes, Setting};
 pub use socket::{CallError, LINE_MAX, SocketError, bind, call, serve};
 
 use crate::engine::Engine;

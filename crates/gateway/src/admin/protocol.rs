@@ -2,12 +2,12 @@
 
 use protocol::{AppId, Fen, MchId, OutTradeNo};
 use serde::{Deserialize, Serialize};
-use state_machine::absence::AbsentTill;
 use state_machine::record::TillReversal;
 use state_machine::{MerchantId, Record, UnixMs};
 use store::MerchantRow;
 use store::merchant::Rotated;
 
+use super::settings::Changes;
 use crate::engine::Listing;
 use crate::northbound::rfc3339;
 use crate::northbound::tls::{Fingerprint, Shown};
@@ -101,21 +101,8 @@ pub enum Command {
     MerchantSet {
         /// Which.
         of: MerchantRef,
-        /// `relay` or `hold`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        mode: Option<String>,
-        /// How long a pay request is held, in hold mode.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        hold_ms: Option<Change>,
-        /// How long a query of an open payment waits.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        long_poll_ms: Option<Change>,
-        /// What it may ask.
-        #[serde(default)]
-        rate: RateChange,
-        /// What becomes of money that no till asks about.
-        #[serde(default)]
-        absence: AbsenceChange,
+        /// How.
+        settings: Changes,
     },
     /// Serves the tills of a merchant only where they showed one of these client certificates; none lifts that.
     /// Answered with a [`MerchantView`].
@@ -178,113 +165,9 @@ pub struct Form {
     /// `md5`, `hmac-sha256`, or both with a comma between; both if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_kinds: Option<String>,
-    /// `relay` or `hold`; `relay` if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
-    /// In hold mode: how long a pay request waits for a definite outcome, in milliseconds; `northbound.hold_ms` if
-    /// absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hold_ms: Option<u32>,
-    /// How long a query of an open payment waits for its outcome, in milliseconds; `northbound.long_poll_ms` if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub long_poll_ms: Option<u32>,
-}
-
-/// Other figures for what a merchant may ask; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct RateChange {
-    /// Requests in a second, averaged over the burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub per_second: Option<Change>,
-    /// Requests at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burst: Option<Change>,
-}
-
-/// Another rule for money that no till asks about; what is absent stays as it is.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct AbsenceChange {
-    /// What becomes of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<RuleWord>,
-    /// When a till counts as absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after_ms: Option<Change>,
-}
-
-/// A rule for money that no till asks about.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleWord {
-    /// It is kept.
-    Keep,
-    /// It goes back.
-    Reverse,
-    /// Whatever the configuration says.
-    Default,
-}
-
-impl std::str::FromStr for RuleWord {
-    type Err = &'static str;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "keep" => Ok(Self::Keep),
-            "reverse" => Ok(Self::Reverse),
-            "default" => Ok(Self::Default),
-            _ => Err("is none of keep, reverse, default"),
-        }
-    }
-}
-
-impl RuleWord {
-    pub(super) const fn value(self) -> Option<AbsentTill> {
-        match self {
-            Self::Keep => Some(AbsentTill::Keep),
-            Self::Reverse => Some(AbsentTill::Reverse),
-            Self::Default => None,
-        }
-    }
-}
-
-/// Another value for one setting.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
-pub enum Change {
-    /// This one, in the setting's unit.
-    Value(u32),
-    /// Whatever the configuration says.
-    Default(DefaultWord),
-}
-
-/// The word `default`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub enum DefaultWord {
-    /// The setting is not the merchant's own.
-    #[serde(rename = "default")]
-    Default,
-}
-
-impl std::str::FromStr for Change {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "default" => Ok(Self::Default(DefaultWord::Default)),
-            _ => text.parse().map(Self::Value).map_err(|_| "is neither \"default\" nor a whole number"),
-        }
-    }
-}
-
-impl Change {
-    pub(super) const fn value(self) -> Option<u32> {
-        match self {
-            Self::Value(value) => Some(value),
-            Self::Default(DefaultWord::Default) => None,
-        }
-    }
+    /// What it sets; the rest is as the configuration says, and its mode `relay`.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub settings: Changes,
 }
 
 impl std::fmt::Debug for Form {
@@ -299,7 +182,7 @@ impl std::fmt::Debug for Form {
 }
 
 /// A merchant as an operator sees it: no keys.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct MerchantView {
     /// Its number here.
     pub merchant: u32,

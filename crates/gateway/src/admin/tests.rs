@@ -20,7 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Admin, CallError, Command, Commands, Form, MerchantRef, Probes, Response, SocketError, bind, call, serve,
+    Admin, CallError, Changes, Command, Commands, Form, MerchantRef, Probes, Response, Setting, SocketError,
+    bind, call, serve,
 };
 use crate::config::Northbound;
 use crate::driver::Following;
@@ -165,10 +166,17 @@ fn form(sub_mch_id: &str) -> Form {
         signing_key: KEY.to_owned(),
         api_key: Some(format!("hufu_sk_{}{sub_mch_id}", "x".repeat(32))),
         sign_kinds: None,
-        mode: None,
-        hold_ms: None,
-        long_poll_ms: None,
+        settings: Changes::default(),
     }
+}
+
+/// The second merchant, with settings of its own.
+fn set_to(settings: &[(Setting, &str)]) -> Form {
+    let mut form = form("2");
+    for (setting, text) in settings {
+        form.settings.insert(*setting, text).expect("a value");
+    }
+    form
 }
 
 fn by_id(merchant: u32) -> MerchantRef {
@@ -217,7 +225,7 @@ async fn merchants_come_and_go_without_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_tills_are_answered_is_set_without_a_restart() {
     let harness = Harness::start();
-    let held = Form { mode: Some("hold".to_owned()), hold_ms: Some(20_000), ..form("2") };
+    let held = set_to(&[(Setting::Mode, "hold"), (Setting::HoldMs, "20000")]);
     let added = harness.run(Command::MerchantAdd { merchants: vec![form("1"), held] }).await.unwrap();
     let answering =
         |view: &Value| (view["mode"].clone(), view["hold_ms"].clone(), view["long_poll_ms"].clone());
@@ -225,7 +233,7 @@ async fn how_tills_are_answered_is_set_without_a_restart() {
     assert_eq!(answering(&added[1]), (json!("hold"), json!(20_000), Value::Null));
     // In the words of the socket: what is absent stays, and "default" is not the merchant's own any more.
     let set = |rest: &str| {
-        let line = format!(r#"{{"command":"merchant_set","of":{{"merchant":2}}{rest}}}"#);
+        let line = format!(r#"{{"command":"merchant_set","of":{{"merchant":2}},"settings":{{{rest}}}}}"#);
         harness.run(serde_json::from_str(&line).expect("a command"))
     };
     let in_use = || {
@@ -238,10 +246,10 @@ async fn how_tills_are_answered_is_set_without_a_restart() {
         )
     };
     assert_eq!(in_use(), (Mode::Hold, 20_000, 4_000));
-    let view = set(r#","long_poll_ms":0"#).await.unwrap();
+    let view = set(r#""long_poll_ms":0"#).await.unwrap();
     assert_eq!(answering(&view), (json!("hold"), json!(20_000), json!(0)));
     assert_eq!(in_use(), (Mode::Hold, 20_000, 0));
-    let view = set(r#","mode":"relay","hold_ms":"default""#).await.unwrap();
+    let view = set(r#""mode":"relay","hold_ms":"default""#).await.unwrap();
     assert_eq!(answering(&view), (json!("relay"), Value::Null, json!(0)));
     assert_eq!(in_use(), (Mode::Relay, 8_000, 0));
     let may_ask = || {
@@ -249,16 +257,16 @@ async fn how_tills_are_answered_is_set_without_a_restart() {
         one.find_id(MerchantId(2)).expect("it is there").allowance(&Northbound::default())
     };
     assert_eq!(may_ask(), (200, 400));
-    let view = set(r#","rate":{"per_second":7,"burst":9}"#).await.unwrap();
+    let view = set(r#""per_second":7,"burst":"9""#).await.unwrap();
     assert_eq!((&view["per_second"], &view["burst"]), (&json!(7), &json!(9)));
     assert_eq!((may_ask(), in_use()), ((7, 9), (Mode::Relay, 8_000, 0)));
-    set(r#","rate":{"burst":"default"}"#).await.unwrap();
+    set(r#""burst":"default""#).await.unwrap();
     assert_eq!(may_ask(), (7, 400));
     for (rest, says) in [
-        (r#","rate":{"per_second":0}"#, "rate is 0 a second; it must be 1 to 100000 a second"),
-        (r#","hold_ms":31000"#, "hold is 31000 ms; it must be 1000 to 30000 ms"),
-        (r#","long_poll_ms":7001"#, "long poll is 7001 ms; it must be 0 to 7000 ms"),
-        (r#","mode":"block""#, "mode \"block\" is neither relay nor hold"),
+        (r#""per_second":0"#, "rate is 0 a second; it must be 1 to 100000 a second"),
+        (r#""hold_ms":31000"#, "hold is 31000 ms; it must be 1000 to 30000 ms"),
+        (r#""long_poll_ms":7001"#, "long poll is 7001 ms; it must be 0 to 7000 ms"),
+        (r#""mode":"block""#, "mode is neither relay nor hold"),
     ] {
         let err = set(rest).await.unwrap_err();
         assert!(err.contains(says), "{err}");
@@ -278,8 +286,7 @@ async fn an_import_is_all_or_nothing_and_says_what_is_wrong() {
         ),
         (Form { api_key: Some("secret".to_owned()), ..form("2") }, "merchant 2: api_key is not hufu_sk_"),
         (Form { sign_kinds: Some("sha1".to_owned()), ..form("2") }, "merchant 2: sign_kinds is none of"),
-        (Form { mode: Some("block".to_owned()), ..form("2") }, "merchant 2: mode \"block\" is neither"),
-        (Form { hold_ms: Some(60_000), ..form("2") }, "merchant 2 of this call: hold is 60000 ms"),
+        (set_to(&[(Setting::HoldMs, "60000")]), "merchant 2 of this call: hold is 60000 ms"),
         (Form { signing_key: "short".to_owned(), ..form("2") }, "the signing key of merchant 2"),
         (form("1"), "merchant 2 of this import"),
     ] {

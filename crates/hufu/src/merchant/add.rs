@@ -6,6 +6,7 @@ use clap::Args;
 use gateway::admin::{Form, new_api_key};
 use serde_json::json;
 
+use super::setting::SettingArgs;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::settings::{ConfigFlag, JsonFlag, load};
@@ -19,7 +20,9 @@ use crate::settings::{ConfigFlag, JsonFlag, load};
 Examples:
   hufu merchant add --mch-id 1900000201 --appid wx0000000000000001 --upstream 1900000111
   hufu merchant add --mch-id 1900000109 --sub-mch-id 1900000113 --appid wxd930ea5d5a258f4f \\
-      --upstream 1900000113 --signing-key-file till.key --no-api-key")]
+      --upstream 1900000113 --signing-key-file till.key --no-api-key
+  hufu merchant add --mch-id 1900000202 --appid wx0000000000000001 --upstream 1900000112 \\
+      --mode hold --hold-ms 20000 --absent-till reverse")]
 pub(super) struct AddArgs {
     /// What its tills send as mch_id.
     #[arg(long, value_name = "MCH_ID")]
@@ -48,18 +51,8 @@ pub(super) struct AddArgs {
     /// Which signatures are taken: md5, hmac-sha256, or "md5,hmac-sha256" [default: both].
     #[arg(long, value_name = "KINDS")]
     sign_kinds: Option<String>,
-    /// How its pay requests are answered: relay (the wallet's first word; the till asks again) or hold (the outcome,
-    /// or USERPAYING after the hold time) [default: relay].
-    #[arg(long, value_name = "MODE", value_parser = ["relay", "hold"])]
-    mode: Option<String>,
-    /// In hold mode: milliseconds until USERPAYING, 1000 to 30000; under the time that its tills read for
-    /// [default: northbound.hold_ms].
-    #[arg(long, value_name = "MS")]
-    hold_ms: Option<u32>,
-    /// Milliseconds that a query of an open payment waits for the outcome, 0 (off) to 7000
-    /// [default: northbound.long_poll_ms].
-    #[arg(long, value_name = "MS")]
-    long_poll_ms: Option<u32>,
+    #[command(flatten)]
+    settings: SettingArgs,
     #[command(flatten)]
     config: ConfigFlag,
     #[command(flatten)]
@@ -89,9 +82,7 @@ pub(super) fn run(args: &AddArgs) -> Outcome {
         signing_key: signing_key.clone(),
         api_key: api_key.clone(),
         sign_kinds: args.sign_kinds.clone(),
-        mode: args.mode.clone(),
-        hold_ms: args.hold_ms,
-        long_poll_ms: args.long_poll_ms,
+        settings: args.settings.changes.clone(),
     };
     let added = super::store_merchants(&config, vec![form])?;
     let view = added.first().ok_or_else(|| Failure::internal("the merchant was not added"))?;

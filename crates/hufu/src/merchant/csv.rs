@@ -2,22 +2,43 @@
 
 use std::collections::BTreeSet;
 
-use gateway::admin::Form;
+use gateway::admin::{Changes, Form, Setting};
 
-const COLUMNS: [&str; 12] = [
-    "mch_id",
-    "sub_mch_id",
-    "appid",
-    "provider",
-    "upstream_sub_mch_id",
-    "sub_appid",
-    "signing_key",
-    "api_key",
-    "sign_kinds",
-    "mode",
-    "hold_ms",
-    "long_poll_ms",
+use super::setting;
+
+/// The columns before those of [`Setting`], and what they hold.
+const COLUMNS: [(&str, &str); 9] = [
+    ("mch_id", "what the tills send as mch_id"),
+    ("sub_mch_id", "what the tills send as sub_mch_id (may be empty)"),
+    ("appid", "what the tills send as appid"),
+    ("provider", "mch_id of the provider account that carries it (may be empty if there is only one)"),
+    ("upstream_sub_mch_id", "its sub_mch_id at the wallet"),
+    ("sub_appid", "its sub_appid at the wallet (may be empty)"),
+    ("signing_key", "what its tills sign with: 32 letters or digits"),
+    ("api_key", "its key for the JSON API, hufu_sk_… (may be empty)"),
+    ("sign_kinds", "md5, hmac-sha256, or \"md5,hmac-sha256\" (may be empty: both)"),
 ];
+
+/// Every column.
+fn columns() -> impl Iterator<Item = &'static str> {
+    COLUMNS.into_iter().map(|(name, _)| name).chain(Setting::ALL.map(Setting::name))
+}
+
+/// What `--help` says of the file.
+pub(super) fn help() -> String {
+    let columns = COLUMNS.map(|(name, holds)| format!("  {name:<22} {holds}\n")).concat();
+    format!(
+        "\
+The first line names the columns, in any order; those that may be empty may be left out:
+{columns}{}
+Examples:
+  hufu merchant import merchants.csv
+  hufu merchant import - --json < merchants.csv
+
+The file holds keys: let nobody else read it, and remove it afterwards.",
+        setting::columns()
+    )
+}
 
 /// Reads every line; `provider` is meant where a line names none. The error says which line, and never repeats a
 /// key.
@@ -25,8 +46,9 @@ pub(super) fn forms(text: &str, provider: Option<&str>) -> Result<Vec<Form>, Str
     let mut records = records(text.trim_start_matches('\u{feff}'))?.into_iter();
     let (_, header) = records.next().ok_or("is empty")?;
     let header: Vec<String> = header.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
-    if let Some(unknown) = header.iter().find(|name| !COLUMNS.contains(&name.as_str())) {
-        return Err(format!("line 1: no column is called {unknown:?}; there are {}", COLUMNS.join(", ")));
+    if let Some(unknown) = header.iter().find(|name| columns().all(|column| column != name.as_str())) {
+        let known: Vec<&str> = columns().collect();
+        return Err(format!("line 1: no column is called {unknown:?}; there are {}", known.join(", ")));
     }
     let names: BTreeSet<&String> = header.iter().collect();
     if names.len() != header.len() {
@@ -42,10 +64,14 @@ pub(super) fn forms(text: &str, provider: Option<&str>) -> Result<Vec<Form>, Str
             record.get(at).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
         let required = |name: &str| value(name).ok_or_else(|| format!("line {line}: {name} is missing"));
-        let ms = |name: &str| {
-            let parsed = value(name).map(|text| text.parse::<u32>()).transpose();
-            parsed.map_err(|_| format!("line {line}: {name} is no number of milliseconds"))
-        };
+        let mut settings = Changes::default();
+        for setting in Setting::ALL {
+            if let Some(text) = value(setting.name()) {
+                let inserted = settings.insert(setting, &text);
+                inserted.map_err(|why| format!("line {line}: {} {why}", setting.name()))?;
+            }
+        }
+        settings.check().map_err(|(setting, why)| format!("line {line}: {}: {why}", setting.name()))?;
         forms.push(Form {
             mch_id: required("mch_id")?,
             sub_mch_id: value("sub_mch_id"),
@@ -58,9 +84,7 @@ pub(super) fn forms(text: &str, provider: Option<&str>) -> Result<Vec<Form>, Str
             signing_key: required("signing_key")?,
             api_key: value("api_key"),
             sign_kinds: value("sign_kinds"),
-            mode: value("mode"),
-            hold_ms: ms("hold_ms")?,
-            long_poll_ms: ms("long_poll_ms")?,
+            settings,
         });
     }
     if forms.is_empty() { Err("holds no merchant".to_owned()) } else { Ok(forms) }
@@ -113,6 +137,8 @@ fn records(text: &str) -> Result<Vec<(usize, Vec<String>)>, String> {
 
 #[cfg(test)]
 mod tests {
+    use gateway::admin::{Changes, Setting};
+
     use super::forms;
 
     const HEADER: &str = "mch_id,appid,upstream_sub_mch_id,signing_key,sign_kinds\n";
@@ -128,18 +154,45 @@ mod tests {
         assert_eq!((read[0].mch_id.as_str(), read[0].provider.as_str()), ("1900000201", "1900000109"));
         assert_eq!((read[0].sub_mch_id.as_deref(), read[0].sign_kinds.as_deref()), (None, None));
         assert_eq!(read[1].sign_kinds.as_deref(), Some("md5,hmac-sha256"));
-        assert_eq!((&read[0].mode, read[0].hold_ms, read[0].long_poll_ms), (&None, None, None));
+        assert!(read[0].settings.is_empty());
+    }
+
+    #[test]
+    fn each_setting_has_a_column_of_its_name() {
         let text = format!(
-            "long_poll_ms,hold_ms,mode,mch_id,appid,upstream_sub_mch_id,signing_key\n0,20000,hold,1,wx,2,{}",
+            "burst,per_second,absent_after_ms,absent_till,long_poll_ms,hold_ms,mode,mch_id,appid,\
+             upstream_sub_mch_id,signing_key\n9,,90000,reverse,0,20000,hold,1,wx,2,{}",
             "k".repeat(32)
         );
         let read = forms(&text, Some("9")).expect("one merchant");
-        assert_eq!(
-            (read[0].mode.as_deref(), read[0].hold_ms, read[0].long_poll_ms),
-            (Some("hold"), Some(20_000), Some(0))
-        );
-        let told = forms(&text.replace("20000", "20s"), Some("9")).map(|_| ()).unwrap_err();
-        assert_eq!(told, "line 2: hold_ms is no number of milliseconds");
+        let mut expected = Changes::default();
+        for (setting, value) in [
+            (Setting::Mode, "hold"),
+            (Setting::HoldMs, "20000"),
+            (Setting::LongPollMs, "0"),
+            (Setting::Burst, "9"),
+            (Setting::AbsentTill, "reverse"),
+            (Setting::AbsentAfterMs, "90000"),
+        ] {
+            expected.insert(setting, value).expect("a value");
+        }
+        assert_eq!(read[0].settings, expected);
+        for (right, wrong, why) in [
+            ("hold,", "block,", "line 2: mode is neither relay nor hold"),
+            ("20000", "20s", "line 2: hold_ms is neither a whole number nor \"default\""),
+            ("20000", "60000", "line 2: hold_ms: hold is 60000 ms; it must be 1000 to 30000 ms: "),
+            ("reverse", "give", "line 2: absent_till is none of keep, reverse, default"),
+            ("90000", "1", "line 2: absent_after_ms: absent after is 1 ms; it must be 15000 to 600000 ms: "),
+            ("\n9,,", "\n9,0,", "line 2: per_second: rate is 0 a second; it must be 1 to 100000 a second: "),
+        ] {
+            let told = forms(&text.replacen(right, wrong, 1), Some("9")).map(|_| ()).unwrap_err();
+            assert!(told.starts_with(why), "{told}");
+        }
+        // A key in a wrong column is not repeated either.
+        let told = forms(&text.replace("hold,", &format!("{},", "k".repeat(32))), Some("9"))
+            .map(|_| ())
+            .unwrap_err();
+        assert!(!told.contains("kkk"), "{told}");
     }
 
     #[test]

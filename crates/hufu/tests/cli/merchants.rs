@@ -83,6 +83,91 @@ fn an_import_is_all_or_nothing() {
     assert_eq!((taken.code, count()), (0, 2), "{taken:?}");
 }
 
+/// What a merchant has set, as `--json` shows it.
+fn set_of(view: &Value) -> Value {
+    let names = ["mode", "hold_ms", "long_poll_ms", "per_second", "burst", "absent_till", "absent_after_ms"];
+    names
+        .into_iter()
+        .map(|name| (name.to_owned(), view[name].clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[test]
+fn whatever_can_be_set_can_be_set_from_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = settings(folder.path());
+    let full = json!({
+        "mode": "hold", "hold_ms": 20_000, "long_poll_ms": 0, "per_second": 7, "burst": 9,
+        "absent_till": "reverse", "absent_after_ms": 90_000,
+    });
+    let nothing = json!({
+        "mode": "relay", "hold_ms": null, "long_poll_ms": null, "per_second": null, "burst": null,
+        "absent_till": null, "absent_after_ms": null,
+    });
+    // The same options for add and set.
+    let options: Vec<String> = full
+        .as_object()
+        .expect("settings")
+        .iter()
+        .map(|(name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("--{}={value}", name.replace('_', "-"))
+        })
+        .collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let add = |mch_id: &str, options: &[&str]| {
+        let who = ["merchant", "add", "--appid", "wx07", "--upstream", mch_id, "--config", &config, "--json"];
+        run(&[&who[..], &["--mch-id", mch_id], options].concat())
+    };
+    let added = add("19401", &options);
+    assert_eq!((added.code, set_of(&added.json()[0])), (0, full.clone()), "{added:?}");
+    assert_eq!(set_of(&add("19402", &[]).json()[0]), nothing);
+    let set = run(&[&["merchant", "set", "19402", "--config", &config, "--json"], &options[..]].concat());
+    assert_eq!(set_of(&set.json()[0]), full, "{set:?}");
+    let wrong = add("19403", &["--absent-till", "give"]);
+    assert!(wrong.code == 2 && wrong.err.contains("none of keep, reverse, default"), "{wrong:?}");
+    let outside = add("19403", &["--burst", "0"]);
+    assert!(outside.code == 1 && outside.err.contains("1 to 100000 requests"), "{outside:?}");
+
+    // Columns of the same names; a cell that is empty is a setting that is not set.
+    let file = folder.path().join("merchants.csv");
+    let path = file.to_str().expect("UTF-8");
+    let import = |cells: &str| {
+        let key = "k".repeat(32);
+        let text = format!(
+            "mch_id,appid,upstream_sub_mch_id,signing_key,absent_after_ms,absent_till,burst,per_second,mode,hold_ms,\
+             long_poll_ms\n19404,wx,19404,{key},,,,,,,\n19405,wx,19405,{key},{cells}\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        run(&["merchant", "import", path, "--config", &config, "--json"])
+    };
+    for (cells, why) in [
+        (
+            "14999,reverse,9,7,hold,20000,0",
+            "line 3: absent_after_ms: absent after is 14999 ms; it must be 15000 to",
+        ),
+        ("90000,reverse,9,many,hold,20000,0", "line 3: per_second is neither a whole number nor"),
+    ] {
+        let refused = import(cells);
+        assert!(refused.code == 2 && refused.err.contains(why), "{refused:?}");
+        assert!(refused.err.contains("Nothing was added"), "{refused:?}");
+    }
+    let taken = import("90000,reverse,9,7,hold,20000,0");
+    assert_eq!(taken.code, 0, "{taken:?}");
+    let all: Vec<Value> =
+        run(&["merchant", "list", "--config", &config, "--json"]).json().iter().map(set_of).collect();
+    assert_eq!(all, [full.clone(), full.clone(), nothing, full.clone()]);
+    let shown = run(&["merchant", "list", "--config", &config]).out;
+    for text in ["20000", "90000", "reverse", "7/s"] {
+        assert!(shown.contains(text), "the table says {text}, in a cell that wraps: {shown}");
+    }
+    let help = run(&["merchant", "import", "--help"]).out;
+    for name in full.as_object().expect("settings").keys() {
+        assert!(help.contains(&format!("\n  {name} ")), "the help names the column {name}: {help}");
+    }
+}
+
 #[test]
 fn a_silent_wallet_proves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
