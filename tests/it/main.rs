@@ -3,6 +3,7 @@
 mod customers;
 mod events;
 mod hostile;
+mod rescan;
 mod restart;
 mod reversal;
 mod support;

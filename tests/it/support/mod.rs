@@ -127,6 +127,15 @@ impl World {
         drop(store);
     }
 
+    /// Has merchant `n` set `settings`; to be called while no switch runs.
+    pub(crate) fn set(&self, n: u8, settings: store::Settings) {
+        let config = self.config();
+        let store = SqliteStore::open(&config.store.path, &config.store.seal_key, store::Options::default())
+            .expect("the store");
+        let mut book = store.merchant_book().expect("its merchants");
+        book.set_answering(self.merchants[usize::from(n)], Mode::Relay, &settings).expect("a merchant");
+    }
+
     /// Starts a switch that has no client certificate.
     pub(crate) async fn switch_without_certificate(&self) -> Switch {
         let mut config = self.config();

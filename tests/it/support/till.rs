@@ -34,6 +34,11 @@ impl Till {
         }
     }
 
+    /// Where it sends to.
+    pub(crate) const fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
     /// Pays `fen` under `number` with `code`.
     pub(crate) async fn pay(&self, number: &str, code: &str, fen: u64) -> Answer {
         let fen = fen.to_string();

@@ -218,6 +218,12 @@ pub struct MerchantView {
     /// When a till counts as absent, where the merchant has set it.
     #[serde(default)]
     pub absent_after_ms: Option<u32>,
+    /// `off`, `settle` or `refuse`, where the merchant has set what becomes of a second payment of one sale.
+    #[serde(default)]
+    pub rescan: Option<String>,
+    /// For how long two payments may be one sale, where the merchant has set it.
+    #[serde(default)]
+    pub rescan_window_ms: Option<u32>,
     /// SHA-256 of the client certificates of which its tills show one; empty if they need none.
     #[serde(default)]
     pub client_certificates: Vec<String>,
@@ -297,6 +303,8 @@ impl MerchantView {
             burst: row.settings.burst,
             absent_till: row.settings.absent_till.map(|rule| rule.as_str().to_owned()),
             absent_after_ms: row.settings.absent_after_ms,
+            rescan: row.settings.rescan.map(|rule| rule.as_str().to_owned()),
+            rescan_window_ms: row.settings.rescan_window_ms,
             client_certificates: row
                 .settings
                 .client_certificates

@@ -28,11 +28,15 @@ pub enum Setting {
     AbsentTill,
     /// When a till counts as absent, in milliseconds.
     AbsentAfterMs,
+    /// `off`, `settle` or `refuse`: what becomes of a second payment of the same till for the same amount.
+    Rescan,
+    /// For how long after the first, in milliseconds.
+    RescanWindowMs,
 }
 
 impl Setting {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Mode,
         Self::HoldMs,
         Self::LongPollMs,
@@ -40,6 +44,8 @@ impl Setting {
         Self::Burst,
         Self::AbsentTill,
         Self::AbsentAfterMs,
+        Self::Rescan,
+        Self::RescanWindowMs,
     ];
 
     /// Its name: the column of an import, and the option with dashes.
@@ -53,6 +59,8 @@ impl Setting {
             Self::Burst => "burst",
             Self::AbsentTill => "absent_till",
             Self::AbsentAfterMs => "absent_after_ms",
+            Self::Rescan => "rescan",
+            Self::RescanWindowMs => "rescan_window_ms",
         }
     }
 
@@ -68,6 +76,8 @@ impl Setting {
             Self::Burst => settings.burst = own(text, NUMBER)?,
             Self::AbsentTill => settings.absent_till = own(text, "is none of keep, reverse, default")?,
             Self::AbsentAfterMs => settings.absent_after_ms = own(text, NUMBER)?,
+            Self::Rescan => settings.rescan = own(text, "is none of off, settle, refuse, default")?,
+            Self::RescanWindowMs => settings.rescan_window_ms = own(text, NUMBER)?,
         }
         Ok(())
     }
@@ -157,6 +167,7 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use state_machine::absence::AbsentTill;
+    use state_machine::rescan::RescanRule;
     use store::Settings;
     use store::merchant::Mode;
 
@@ -184,6 +195,8 @@ mod tests {
             (Setting::Burst, "9"),
             (Setting::AbsentTill, "reverse"),
             (Setting::AbsentAfterMs, "90000"),
+            (Setting::Rescan, "settle"),
+            (Setting::RescanWindowMs, "60000"),
         ]);
         let after = all.apply(Answering::default()).expect("taken");
         let settings = Settings {
@@ -193,6 +206,8 @@ mod tests {
             burst: Some(9),
             absent_till: Some(AbsentTill::Reverse),
             absent_after_ms: Some(90_000),
+            rescan: Some(RescanRule::Settle),
+            rescan_window_ms: Some(60_000),
             ..Settings::default()
         };
         assert_eq!((after.mode, after.settings), (Mode::Hold, settings));

@@ -27,6 +27,7 @@ Examples:
   hufu merchant set '#7' --long-poll-ms 0
   hufu merchant set '#7' --per-second 1000 --burst 2000
   hufu merchant set 1900000201 --absent-till reverse --absent-after-ms 90000
+  hufu merchant set 1900000201 --rescan settle
   hufu merchant set 1900000201 --mode relay --hold-ms default --long-poll-ms default")]
 pub(super) struct SetArgs {
     /// #NUMBER or MCH_ID[/SUB_MCH_ID][:APPID].

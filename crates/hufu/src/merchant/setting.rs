@@ -52,6 +52,18 @@ const fn words(setting: Setting) -> Words {
             "15000 to 600000",
             "northbound.absent_after_ms",
         ),
+        Setting::Rescan => (
+            "WORD",
+            "A second payment of the same till for the same amount while the first is not settled",
+            "off, settle or refuse",
+            "northbound.rescan",
+        ),
+        Setting::RescanWindowMs => (
+            "MS",
+            "Milliseconds for which two such payments may be one sale",
+            "15000 to 600000",
+            "northbound.rescan_window_ms",
+        ),
     };
     Words { value, about, values, default, unset: !matches!(setting, Setting::Mode) }
 }
@@ -135,8 +147,11 @@ mod tests {
     fn every_setting_is_an_option_and_its_bounds_are_those_that_are_told() {
         for setting in Setting::ALL {
             let known = words(setting);
-            let told: Vec<&str> =
-                known.values.split(' ').filter(|word| !matches!(*word, "to" | "or" | "(off)")).collect();
+            let told: Vec<&str> = known
+                .values
+                .split([' ', ','])
+                .filter(|word| !matches!(*word, "" | "to" | "or" | "(off)"))
+                .collect();
             for value in told.iter().copied().chain(known.unset.then_some("default")) {
                 let command = SettingArgs::augment_args(Command::new("set"));
                 let option = format!("--{}={value}", super::option(setting));
