@@ -26,7 +26,7 @@ use store::merchant::{Status, api_key_digest};
 
 use super::guard::Link;
 use super::receipt::tells;
-use super::server::{Reply, Strike, read_body, typed};
+use super::server::{Reply, Standing, Strike, read_body, typed};
 use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait, xml};
 use crate::clock::Clock;
@@ -205,6 +205,7 @@ async fn answer(
     let link = head.extensions.get::<Arc<Link>>().cloned();
     let caller = Caller { binding: merchant.binding, key_digest, certificate, link };
     gateway.may_ask(merchant).map_err(Problem::rate)?;
+    Standing::prove(&head.extensions);
     match route {
         Route::Create => {
             if merchant.status == Status::Disabled {
