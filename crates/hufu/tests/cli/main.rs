@@ -1,5 +1,6 @@
 //! The whole product through its binary: what a new user, an operator and a script see.
 
+mod absent;
 mod config;
 mod demo;
 mod kill;
@@ -7,4 +8,7 @@ mod load;
 mod merchants;
 mod rotate;
 mod sandbox;
+mod secure;
+mod serving;
 mod support;
+mod tls;

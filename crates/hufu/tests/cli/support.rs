@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Longer than anything takes here on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The binary with `args` and nothing of this environment's settings.
 pub(crate) fn hufu(args: &[&str]) -> Command {
@@ -100,7 +100,8 @@ impl Drop for Running {
     }
 }
 
-fn signal(kind: &str, id: u32) {
+/// Sends a process a signal by its name.
+pub(crate) fn signal(kind: &str, id: u32) {
     let sent = Command::new("kill").args([kind, &id.to_string()]).status().expect("kill starts");
     assert!(sent.success(), "process {id} is gone");
 }
