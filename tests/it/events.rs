@@ -11,7 +11,7 @@ use crate::support::World;
 
 /// Reads on from the event `last` until the stream ends or `enough`; returns the events as
 /// `id out_trade_no state`. Only what arrived whole counts.
-async fn listen(at: SocketAddr, last: u64, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+pub(crate) async fn listen(at: SocketAddr, last: u64, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
     let mut stream = TcpStream::connect(at).await.expect("a connection");
     let request = format!(
         "GET /v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer hufu_sk_test0\r\nLast-Event-ID: {last}\r\n\r\n"

@@ -1,5 +1,6 @@
 //! Whole-product tests: real sockets, TLS, a real store.
 
+mod absent;
 mod customers;
 mod events;
 mod hostile;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use gateway::admin::Setting;
 use gateway::switch::Switch;
 use simulator::Code;
 use state_machine::record::{Cause, State};
 use state_machine::rescan::RescanRule;
-use store::Settings;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -17,7 +17,7 @@ const FEN: u64 = 1_288;
 
 async fn world(rule: RescanRule) -> World {
     let world = World::new(20).await;
-    world.set(0, Settings { rescan: Some(rule), ..Settings::default() });
+    world.set(0, &[(Setting::Rescan, rule.as_str())]);
     world
 }
 

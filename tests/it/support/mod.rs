@@ -7,12 +7,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gateway::admin::{Changes, Setting};
 use gateway::config::{Config, Tls};
 use gateway::engine::Engine;
 use gateway::switch::Switch;
 use protocol::OutTradeNo;
 use simulator::http::{SharedWallet, TestPki, serve_tls};
-use simulator::{Options, Provider, SubMerchants, Wallet};
+use simulator::{Entry, Options, Provider, SubMerchants, Wallet};
 use state_machine::{Channel, MerchantId, OrderKey, Policy, Record};
 use store::merchant::{Mode, Northbound, SignKinds, api_key_digest};
 use store::{NewMerchant, SqliteStore};
@@ -32,6 +33,8 @@ pub(crate) struct World {
     wallet_addr: SocketAddr,
     folder: TempDir,
     pub(crate) speed: u32,
+    /// When a till counts as absent. So late where nothing else is said that no test sees it.
+    pub(crate) absent_after_ms: u64,
     /// The two merchants, as records name them.
     pub(crate) merchants: Vec<MerchantId>,
 }
@@ -55,7 +58,8 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let wallet_addr = listener.local_addr().expect("an address");
         tokio::spawn(serve_tls(Arc::clone(&wallet), listener, pki.server_config().expect("TLS settings")));
-        let mut world = Self { wallet, wallet_addr, folder, speed, merchants: Vec::new() };
+        let mut world =
+            Self { wallet, wallet_addr, folder, speed, absent_after_ms: 600_000, merchants: Vec::new() };
         world.add_merchants();
         world
     }
@@ -95,6 +99,8 @@ impl World {
             (format!("HUFU_PROVIDER__{PROVIDER_MCH}__KEY"), PROVIDER_KEY.to_owned()),
         ];
         let mut config = Config::parse(&text, secrets).expect("the settings are right");
+        // The file cannot say less than 15 s.
+        config.northbound.absence.after_ms = self.absent_after_ms;
         config.policy = Policy { retain_ms: 1_000, ..Policy::default().scaled(u64::from(self.speed)) };
         config
     }
@@ -127,13 +133,17 @@ impl World {
         drop(store);
     }
 
-    /// Has merchant `n` set `settings`; to be called while no switch runs.
-    pub(crate) fn set(&self, n: u8, settings: store::Settings) {
+    /// Sets something for merchant `n`, as an operator does while no switch runs.
+    pub(crate) fn set(&self, n: u8, settings: &[(Setting, &str)]) {
+        let mut changes = Changes::default();
+        for (setting, text) in settings {
+            changes.insert(*setting, text).expect("a value");
+        }
         let config = self.config();
         let store = SqliteStore::open(&config.store.path, &config.store.seal_key, store::Options::default())
-            .expect("the store");
+            .expect("the store of this world");
         let mut book = store.merchant_book().expect("its merchants");
-        book.set_answering(self.merchants[usize::from(n)], Mode::Relay, &settings).expect("a merchant");
+        gateway::admin::set(&mut book, self.merchants[usize::from(n)], &changes).expect("taken");
     }
 
     /// Starts a switch that has no client certificate.
@@ -205,6 +215,12 @@ impl World {
         let key = simulator::Key::new(PROVIDER_MCH, &format!("190000011{n}"), number);
         let wallet = self.wallet.lock().expect("the wallet is whole");
         wallet.entry(&key).map_or((0, 0), |entry| (entry.held_fen(), entry.captures))
+    }
+
+    /// What stands in the wallet's books under a number of merchant `n`.
+    pub(crate) fn entry(&self, n: u8, number: &str) -> Option<Entry> {
+        let key = simulator::Key::new(PROVIDER_MCH, &format!("190000011{n}"), number);
+        self.wallet.lock().expect("the wallet is whole").entry(&key).cloned()
     }
 
     /// What the wallet found wrong with the switch's behaviour, payment by payment.
