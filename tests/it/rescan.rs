@@ -156,7 +156,7 @@ async fn a_till_that_has_the_answer_serves_the_next_customer() {
     let world = world(RescanRule::Refuse).await;
     let switch = world.switch().await;
     let till = world.till(&switch, 0);
-    let told = till.pay("FIRST", Code::for_customer(0, 1).as_str(), FEN).await;
+    let told = till.pay("FIRST-0", Code::for_customer(0, 1).as_str(), FEN).await;
     assert_eq!(word(&told, "result_code"), "SUCCESS");
     next_customer_is_served(&till, "FIRST", FEN).await;
     // By a query, too.

@@ -536,10 +536,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn keys_spread_over_shards() {
+    fn merchants_spread_over_shards_and_each_is_in_one() {
+        let key = |merchant, number| OrderKey { merchant: MerchantId(merchant), ..record(number).key };
         let mut counts = [0_u32; 4];
-        for n in 0..4_000 {
-            counts[shard_of(&record(&format!("P2026112300{n:06}")).key, 4)] += 1;
+        for merchant in 0..4_000 {
+            let shard = shard_of(&key(merchant, "P20261123000001"), 4);
+            assert_eq!(shard_of(&key(merchant, "P20261123000002"), 4), shard);
+            counts[shard] += 1;
         }
         assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
     }
