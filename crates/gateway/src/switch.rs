@@ -137,6 +137,7 @@ impl Switch {
             shards: shards(config.limits.shards),
             // A kernel that does not name its boot makes every start a new one.
             boot: boot_id().unwrap_or(BootId(Clock::monotonic_ns())),
+            store: config.store.path.clone(),
         };
         let (core, threads, recovery) =
             driver::start(&engine, store, acquirers, merchants.clone(), Handle::current())?;

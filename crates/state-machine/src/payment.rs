@@ -24,6 +24,7 @@ use crate::shard::{Alarm, Call, PayRequest};
 #[cfg(feature = "model")]
 mod canonical;
 mod decide;
+mod lesson;
 mod pay;
 mod query;
 mod recover;
@@ -124,6 +125,9 @@ pub struct Payment {
     /// Its cashier has scanned again: it is not waited for any longer than it must be.
     hurried: bool,
     queries: u32,
+    /// How old it was, in ms, when a query last said that the customer is being asked; `None` where it teaches
+    /// nothing about that, since its age is not certain.
+    open_ms: Option<u32>,
     /// Queries in a row without a usable answer (B1).
     unclear: u8,
     /// Who is there as the present event comes: said with every one.
@@ -139,7 +143,8 @@ impl Payment {
         record.digest = request.digest;
         record.attach = request.attach;
         record.till = request.till;
-        Self::with(record, Stage::Waiting { suspect: false, absent: 0 }, Tick::MAX)
+        let payment = Self::with(record, Stage::Waiting { suspect: false, absent: 0 }, Tick::MAX);
+        Self { open_ms: Some(0), ..payment }
     }
 
     /// A number that is closed before its payment came: the till's reversal overtook it (NM-00).
@@ -165,6 +170,7 @@ impl Payment {
             deadline: Tick::MAX,
             hurried: false,
             queries: 0,
+            open_ms: None,
             unclear: 0,
             attendance: Attendance { reverse_after_ms: None, listens: false },
         }

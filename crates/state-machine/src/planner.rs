@@ -1,5 +1,7 @@
-//! When to ask: hard budgets per provider id and operation, first come first served within an urgency. A till's own
-//! question is evidence that an answer may be there: its payment is asked about before those that nobody waits for.
+//! When to ask: hard budgets per provider id and operation. A till's own question is evidence that an answer may be
+//! there: its payment is asked about before those that nobody waits for. Within either, while there is room everything
+//! that is due is asked; where room is scarce, first what saves most by what was learned of password-entry times
+//! (`choose`, `estimate`), and no merchant's flood pushes the others out. What decides goes before all of them.
 //!
 //! Micropay has no notification, so every pending payment must be asked about, and every provider id has
 //! quotas. A budget is a limit on *any* sliding second: a call is granted only if the call `limit` grants ago
@@ -10,13 +12,26 @@
 use std::collections::VecDeque;
 
 use planted::planted;
+use protocol::Fen;
 use timer_wheel::Tick;
 
-use crate::key::ProviderId;
+use crate::key::{Channel, MerchantId, ProviderId};
 use crate::shard::{Call, OrderRef};
 
-/// The window of a budget: a second, and what a network may compress it by.
-pub const WINDOW_MS: u64 = 1_050;
+mod ages;
+mod budget;
+mod choose;
+mod estimate;
+mod learned;
+
+pub use budget::WINDOW_MS;
+pub use choose::{WAIT_MAX_MS, Waiting};
+pub use estimate::Lesson;
+pub use learned::{ImportError, Learned};
+
+use budget::Budget;
+use choose::Choice;
+use learned::band_of;
 
 /// While both wait, of so many queries that are granted one is for a payment that no till has asked for: those are
 /// asked about later, never not at all.
@@ -47,7 +62,28 @@ impl Default for Quota {
     }
 }
 
-/// How urgent a call is; within one urgency the longest waiting goes first.
+/// A call that is due, and what its turn depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// For which order.
+    pub order: OrderRef,
+    /// Which call.
+    pub call: Call,
+    /// How urgent.
+    pub urgency: Urgency,
+    /// Whose payment.
+    pub merchant: MerchantId,
+    /// Which wallet's customer is typing.
+    pub channel: Channel,
+    /// How much is paid.
+    pub amount: Option<Fen>,
+    /// When the pay request left, and when it was last asked about.
+    pub left_at: Tick,
+    /// When it was last asked about, if it was.
+    pub asked_at: Option<Tick>,
+}
+
+/// How urgent a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
     /// A decision or a proof hangs on it: confirming, last query, reversing.
@@ -57,106 +93,6 @@ pub enum Urgency {
     Prompted,
     /// A pending payment is asked about.
     Asks,
-}
-
-/// A limit on any sliding second.
-#[derive(Debug)]
-#[cfg_attr(feature = "model", derive(Clone))]
-struct Budget {
-    /// The present limit, 1 to `limit_max`.
-    limit: u32,
-    limit_max: u32,
-    /// When the limit was last halved, and last changed at all.
-    halved: Option<Tick>,
-    changed: Tick,
-    /// When the granted calls of the last window went out, oldest first.
-    granted: VecDeque<Tick>,
-    /// Room held for calls that are certain to come.
-    reserved: u32,
-}
-
-impl Budget {
-    fn new(limit: u32) -> Self {
-        let (granted, changed) = (VecDeque::new(), Tick::ZERO);
-        Self { limit, limit_max: limit, halved: None, changed, granted, reserved: 0 }
-    }
-
-    /// The wallet said that this was too often: half from here, once per window.
-    fn throttle(&mut self, now: Tick) {
-        if self.halved.is_none_or(|at| now.ms_since(at) >= WINDOW_MS) {
-            self.limit = (self.limit / 2).max(1).min(self.limit_max);
-            self.halved = Some(now);
-            self.changed = now;
-        }
-    }
-
-    /// Whether the limit is as it was given.
-    const fn is_whole(&self) -> bool {
-        self.limit == self.limit_max
-    }
-
-    /// How many more calls may go out at `now`.
-    fn room(&mut self, now: Tick) -> u32 {
-        if planted!(BudgetIgnored) {
-            return self.limit;
-        }
-        let quiet = now.ms_since(self.changed) / WINDOW_MS;
-        if self.limit < self.limit_max && quiet > 0 {
-            // A twentieth more for each window without complaint.
-            let step = u64::from((self.limit_max / 20).max(1)).saturating_mul(quiet);
-            let grown = u64::from(self.limit).saturating_add(step);
-            self.limit = u32::try_from(grown).unwrap_or(u32::MAX).min(self.limit_max);
-            self.changed = now;
-        }
-        while self.granted.front().is_some_and(|at| now.ms_since(*at) >= WINDOW_MS) {
-            self.granted.pop_front();
-        }
-        let used = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
-        self.limit.saturating_sub(used.saturating_add(self.reserved))
-    }
-
-    /// How many went out in the window that ends at `now`.
-    fn used(&self, now: Tick) -> u32 {
-        let gone = self.granted.partition_point(|at| now.ms_since(*at) >= WINDOW_MS);
-        u32::try_from(self.granted.len().saturating_sub(gone)).unwrap_or(u32::MAX)
-    }
-
-    fn take(&mut self, now: Tick) {
-        self.granted.push_back(now);
-    }
-
-    /// Holds room for a call that is certain to come.
-    const fn reserve(&mut self) {
-        self.reserved = self.reserved.saturating_add(1);
-    }
-
-    /// Gives reserved room back.
-    const fn release(&mut self) {
-        self.reserved = self.reserved.saturating_sub(1);
-    }
-
-    /// Turns reserved room into a call.
-    fn use_reserved(&mut self, now: Tick) {
-        self.release();
-        self.take(now);
-    }
-
-    /// When the oldest call leaves the window, or the limit grows, if there is no room before.
-    fn frees_at(&self) -> Option<Tick> {
-        let used = u32::try_from(self.granted.len()).unwrap_or(u32::MAX).saturating_add(self.reserved);
-        if used < self.limit {
-            return None;
-        }
-        let grows = (self.limit < self.limit_max).then_some(&self.changed);
-        self.granted.front().into_iter().chain(grows).map(|at| at.saturating_add(WINDOW_MS)).min()
-    }
-}
-
-/// A call that waits for room.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    order: OrderRef,
-    call: Call,
 }
 
 #[derive(Debug)]
@@ -174,9 +110,9 @@ struct Account {
     /// Last queries, each with its reversal.
     pairs: VecDeque<Waiting>,
     /// What tills wait for.
-    prompted: VecDeque<Waiting>,
+    prompted: Choice,
     /// Everything else that is asked.
-    asking: VecDeque<Waiting>,
+    asking: Choice,
     /// Counts to [`PROMPTED_TURNS`].
     turn: u8,
     reversals: VecDeque<Waiting>,
@@ -193,8 +129,8 @@ impl Account {
             calls_max: quota.calls_max,
             deciding: VecDeque::new(),
             pairs: VecDeque::new(),
-            prompted: VecDeque::new(),
-            asking: VecDeque::new(),
+            prompted: Choice::default(),
+            asking: Choice::default(),
             turn: 0,
             reversals: VecDeque::new(),
         }
@@ -221,14 +157,31 @@ pub struct Planner {
     accounts: Vec<Account>,
     /// Nothing is granted before this, if there is such a moment.
     closed_until: Option<Tick>,
+    learned: Learned,
 }
 
 impl Planner {
     /// A planner that keeps `quotas`, and `default` for providers that are not named. Where several shards
     /// share a provider, each is given its part.
     #[must_use]
-    pub const fn new(default: Quota, quotas: Vec<(ProviderId, Quota)>) -> Self {
-        Self { default, quotas, accounts: Vec::new(), closed_until: None }
+    pub fn new(default: Quota, quotas: Vec<(ProviderId, Quota)>) -> Self {
+        Self { default, quotas, accounts: Vec::new(), closed_until: None, learned: Learned::default() }
+    }
+
+    /// Takes a lesson about how long customers take.
+    pub fn learn(&mut self, channel: Channel, amount: Option<Fen>, lesson: Lesson, now: Tick) {
+        self.learned.learn(channel, amount, lesson, now);
+    }
+
+    /// What was learned of password-entry times.
+    #[must_use]
+    pub const fn learned(&self) -> &Learned {
+        &self.learned
+    }
+
+    /// Goes by what was learned elsewhere: by the process before, say.
+    pub fn set_learned(&mut self, learned: Learned) {
+        self.learned = learned;
     }
 
     /// Grants nothing for a window from `now` on: what an earlier process was granted in the last second is not
@@ -284,42 +237,46 @@ impl Planner {
         }
     }
 
-    /// Queues a call that is due.
-    pub fn ask(&mut self, provider: ProviderId, order: OrderRef, call: Call, urgency: Urgency) {
+    /// Queues a call that is due at `now`.
+    pub fn ask(&mut self, provider: ProviderId, due: &Due, now: Tick) {
+        let ms = |tick: Tick| u32::try_from(tick.ms_since(due.left_at)).unwrap_or(u32::MAX);
+        let Due { order, call, merchant, .. } = *due;
+        let (asked_ms, age_ms) = (due.asked_at.map_or(0, ms), ms(now));
+        let waiting = Waiting { order, call, since: now, merchant, asked_ms, age_ms };
         let account = self.account(provider);
-        let waiting = Waiting { order, call };
-        match (call, urgency) {
+        match (call, due.urgency) {
             (Call::Reverse | Call::Refund, _) => account.reversals.push_back(waiting),
             (Call::LastQuery, _) => account.pairs.push_back(waiting),
             (Call::Query | Call::RefundQuery, Urgency::Decides) => account.deciding.push_back(waiting),
-            (Call::Query | Call::RefundQuery, Urgency::Prompted) => account.prompted.push_back(waiting),
-            (Call::Query | Call::RefundQuery, Urgency::Asks) => account.asking.push_back(waiting),
+            (Call::Query | Call::RefundQuery, Urgency::Prompted) => {
+                account.prompted.push(waiting, band_of(due.channel, due.amount));
+            }
+            (Call::Query | Call::RefundQuery, Urgency::Asks) => {
+                account.asking.push(waiting, band_of(due.channel, due.amount));
+            }
         }
     }
 
     /// Grants the next call that has room, if `wanted` says that it is still wanted, and takes its room.
     /// A [`Call::LastQuery`] takes the room of its reversal with it.
-    pub fn grant(
-        &mut self,
-        now: Tick,
-        mut wanted: impl FnMut(OrderRef, Call) -> bool,
-    ) -> Option<(OrderRef, Call)> {
+    pub fn grant(&mut self, now: Tick, mut wanted: impl FnMut(&Waiting) -> bool) -> Option<(OrderRef, Call)> {
         if self.is_closed(now) {
             return None;
         }
+        let learned = &mut self.learned;
         for account in &mut self.accounts {
             let Account { query, reverse, deciding, pairs, prompted, asking, reversals, turn, .. } = account;
             if account.under_way >= account.calls_max {
                 continue;
             }
-            let queues = [&*deciding, &*pairs, &*prompted, &*asking, &*reversals];
+            let queued = [deciding.len(), pairs.len(), prompted.len(), asking.len(), reversals.len()];
             // The most common case by far. A limit that was halved grows each time that somebody looks.
-            if queues.iter().map(|queue| queue.len()).sum::<usize>() == 0 && reverse.is_whole() {
+            if queued == [0; 5] && reverse.is_whole() {
                 *turn = turn.saturating_add(u8::from(query.room(now) > 0)) % PROMPTED_TURNS;
                 continue;
             }
             let mut first_wanted = |queue: &mut VecDeque<Waiting>| {
-                std::iter::from_fn(|| queue.pop_front()).find(|next| wanted(next.order, next.call))
+                std::iter::from_fn(|| queue.pop_front()).find(|next| wanted(next))
             };
             let reversal = (reverse.room(now) > 0).then(|| first_wanted(reversals)).flatten();
             if let Some(next) = reversal {
@@ -344,7 +301,7 @@ impl Planner {
             let polled = || {
                 *turn = turn.saturating_add(1) % PROMPTED_TURNS;
                 let (first, second) = if *turn == 0 { (asking, prompted) } else { (prompted, asking) };
-                first_wanted(first).or_else(|| first_wanted(second))
+                first.next(now, learned, &mut wanted).or_else(|| second.next(now, learned, &mut wanted))
             };
             if let Some(next) = decides.or(pair).or_else(polled) {
                 query.take(now);
@@ -381,10 +338,9 @@ impl Planner {
             return (self.waiting() > 0).then_some(until);
         }
         let frees = |account: &Account| {
-            let query = [&account.deciding, &account.prompted, &account.asking, &account.pairs]
-                .iter()
-                .any(|queue| !queue.is_empty())
-                .then(|| account.query.frees_at());
+            let polled = account.prompted.len().saturating_add(account.asking.len());
+            let queries = polled.saturating_add(account.deciding.len()).saturating_add(account.pairs.len());
+            let query = (queries > 0).then(|| account.query.frees_at());
             let reverse = (!account.reversals.is_empty() || !account.pairs.is_empty())
                 .then(|| account.reverse.frees_at());
             query.flatten().into_iter().chain(reverse.flatten()).min()
@@ -405,10 +361,9 @@ impl Planner {
     #[must_use]
     pub fn waiting(&self) -> usize {
         let of = |account: &Account| {
-            [&account.deciding, &account.pairs, &account.prompted, &account.asking, &account.reversals]
-                .into_iter()
-                .map(VecDeque::len)
-                .sum::<usize>()
+            let polled = account.prompted.len().saturating_add(account.asking.len());
+            let others = [&account.deciding, &account.pairs, &account.reversals].map(VecDeque::len);
+            others.iter().fold(polled, |sum, len| sum.saturating_add(*len))
         };
         self.accounts.iter().map(of).sum()
     }
@@ -419,10 +374,9 @@ impl Planner {
     /// Whether `call` of `order` waits for room.
     pub(crate) fn holds(&self, order: OrderRef, call: Call) -> bool {
         self.accounts.iter().any(|account| {
-            [&account.deciding, &account.pairs, &account.prompted, &account.asking, &account.reversals]
-                .into_iter()
-                .flatten()
-                .any(|waiting| waiting.order == order && waiting.call == call)
+            let others = [&account.deciding, &account.pairs, &account.reversals].into_iter().flatten();
+            let mut all = others.chain(account.prompted.iter()).chain(account.asking.iter());
+            all.any(|waiting| waiting.order == order && waiting.call == call)
         })
     }
 

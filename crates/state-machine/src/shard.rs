@@ -14,7 +14,7 @@ use timer_wheel::{Handle, Tick, Wheel};
 use crate::absence::{Absences, AbsentTill, Attendance};
 use crate::key::{BootId, MerchantId, Now, OrderKey, ProviderId};
 use crate::payment::{Effects, Next, Payment};
-use crate::planner::{Planner, Quota, Urgency};
+use crate::planner::{Planner, Quota, Urgency, Waiting};
 use crate::policy::Policy;
 use crate::record::{Record, State, TillReversal};
 use crate::rescan::Rescans;
@@ -24,6 +24,7 @@ mod commit;
 #[cfg(feature = "model")]
 mod frozen;
 mod io;
+mod learn;
 mod orders;
 mod requests;
 mod rescan;
@@ -76,8 +77,8 @@ struct Entry {
     /// Versions that are not durable yet.
     undurable: u32,
     timer: Option<Handle>,
-    /// The call that waits in the planner.
-    queued: Option<(Call, Urgency)>,
+    /// The call that waits in the planner, and since when.
+    queued: Option<(Call, Urgency, Tick)>,
     /// The call that was sent and not answered.
     under_way: Option<(u32, Call)>,
     calls: u32,
@@ -282,6 +283,7 @@ impl Shard {
             Input::QueryReply { order, call, row, fact, throttled } => {
                 if let Some(kind) = self.answered(order, call, throttled, now) {
                     self.breakers.on_query(self.key_of(order), &fact);
+                    self.learn_from_query(order, &fact, now);
                     let last = matches!(kind, Call::LastQuery);
                     self.apply(order, now, |payment, policy, effects| {
                         payment.on_query(last, row, fact, now, policy, effects);
@@ -382,6 +384,10 @@ impl Shard {
         }
         let key = entry.latest.key;
         let decided = entry.latest.state != before && entry.latest.is_definite();
+        let given_up = decided.then(|| entry.payment.given_up()).flatten();
+        if let Some(lesson) = given_up.filter(|_| before == State::Pending) {
+            self.planner.learn(entry.latest.channel, entry.latest.amount, lesson, now.tick);
+        }
         let by_till = entry.latest.till_reversal != TillReversal::None;
         if decided && !listens && entry.latest.state == State::Paid && !by_till {
             entry.unheard = Some(now.tick.saturating_add(absence.after_ms));
@@ -462,9 +468,9 @@ impl Shard {
         }
         match next {
             Next::Call { call, at: due, urgency } if due <= now => {
-                if entry.queued != Some((call, urgency)) {
-                    entry.queued = Some((call, urgency));
-                    self.planner.ask(provider, order, call, urgency);
+                if entry.queued.is_none_or(|(queued, as_urgent, _)| (queued, as_urgent) != (call, urgency)) {
+                    entry.queued = Some((call, urgency, now));
+                    self.planner.ask(provider, &entry.due(order, call, urgency), now);
                 }
                 // While it waits for room, its deadline may come.
                 if let Some(deadline) = entry.payment.gives_up_at().filter(|d| *d > now) {
@@ -491,10 +497,10 @@ impl Shard {
     fn grant(&mut self, now: Now) {
         loop {
             let (orders, policy) = (&self.orders, &self.config.policy);
-            let wanted = |order: OrderRef, call: Call| {
+            let wanted = |waiting: &Waiting| {
+                let Waiting { order, call, since, .. } = *waiting;
                 orders.get(order).is_some_and(|entry| {
-                    let queued = entry.queued.is_some_and(|(queued, _)| queued == call);
-                    queued
+                    entry.queued.is_some_and(|(queued, _, at)| queued == call && at == since)
                         && matches!(
                             entry.payment.next(now.tick, policy),
                             Next::Call { call: next, at, .. } if next == call && at <= now.tick
@@ -551,7 +557,7 @@ impl Shard {
         let mut pays = 0;
         for entry in self.orders.iter() {
             let (calls, record) = (entry.under_way.is_some(), entry.undurable > 0);
-            let queued = entry.queued.is_some_and(|(call, _)| {
+            let queued = entry.queued.is_some_and(|(call, ..)| {
                 self.index.get(&entry.latest.key).is_some_and(|order| self.planner.holds(*order, call))
             });
             assert_eq!(queued, entry.queued.is_some(), "queued, but not in the planner: {entry:?}");

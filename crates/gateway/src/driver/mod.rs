@@ -4,6 +4,7 @@
 //! the batches of all shards together; each call to a wallet is one task that ends in one reply.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -38,6 +39,7 @@ use crate::metrics::Gauges;
 mod calls;
 mod feed;
 mod inbox;
+mod learned;
 mod lookups;
 mod publish;
 mod shard_thread;
@@ -47,6 +49,7 @@ use calls::Callers;
 pub use feed::{Feed, Following};
 pub use inbox::REQUESTS_MAX;
 use inbox::{Inbox, Message};
+use learned::Keeper;
 use lookups::{Lookups, ROW_THREADS};
 pub use lookups::{PAGES_MAX, ROWS_MAX};
 use publish::{Found, Published, WORDS};
@@ -73,6 +76,8 @@ pub struct EngineConfig {
     pub absence: Absence,
     /// What becomes of second payments of one sale, where their merchant has set nothing.
     pub rescan: Rescan,
+    /// Where the store is: what the query planner learns is kept beside it.
+    pub store: PathBuf,
 }
 
 /// Why the engine does not start.
@@ -142,6 +147,9 @@ pub fn start(
         made.iter_mut().for_each(|shard| shard.follow_another_process(now.tick));
         recovery.serve_from = now.tick.saturating_add(WINDOW_MS);
     }
+    let keeper = Keeper::beside(&config.store, made.len());
+    let learned = keeper.read();
+    made.iter_mut().for_each(|shard| shard.set_learned(learned.clone()));
     store.open_orders(&mut |found| match found {
         Recovered::Open(record) => {
             recovery.open = recovery.open.saturating_add(1);
@@ -165,6 +173,7 @@ pub fn start(
         callers: Callers { runtime, acquirers, merchants },
         lookups,
         feed: Arc::default(),
+        keeper: Arc::new(keeper),
         gauges: (0..shards).map(|_| Gauge::default()).collect(),
         stalled: AtomicBool::new(false),
     });
@@ -197,6 +206,7 @@ pub fn start(
             exposure: Exposure::default(),
             overdue_ms: config.policy.overdue_ms(),
             reported_at: Tick::ZERO,
+            learned_at: now.tick,
         };
         let spawned =
             std::thread::Builder::new().name(format!("hufu-shard-{number}")).spawn(move || thread.run())?;
@@ -510,6 +520,7 @@ impl Threads {
         for thread in self.shards.drain(..) {
             drop(thread.join());
         }
+        self.core.shared.keeper.write();
         // Its queues went with the shards; the store is closed here, whole.
         drop(self.committer.take().map(Committer::join));
         // The lookups end with the last holder of the core.

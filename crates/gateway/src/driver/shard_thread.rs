@@ -18,6 +18,7 @@ use super::calls::Callers;
 use super::fatal;
 use super::feed::Feed;
 use super::inbox::{Inbox, Message, Request};
+use super::learned::{self, Keeper};
 use super::lookups::Lookups;
 use super::publish::Published;
 use super::tickets::Tickets;
@@ -70,6 +71,8 @@ pub(super) struct Shared {
     pub(super) callers: Callers,
     pub(super) lookups: Lookups,
     pub(super) feed: Arc<Feed>,
+    /// What the planners learn, over restarts.
+    pub(super) keeper: Arc<Keeper>,
     /// What each shard shows.
     pub(super) gauges: Vec<Gauge>,
     /// Whether the last word of the store was that it takes no records.
@@ -109,6 +112,8 @@ pub(super) struct ShardThread {
     pub(super) overdue_ms: u64,
     /// When it was last added up.
     pub(super) reported_at: Tick,
+    /// When what the planner has learned was last kept.
+    pub(super) learned_at: Tick,
     /// What becomes of money that no till asks about, where its merchant has set nothing.
     pub(super) absence: Absence,
     /// What becomes of second payments of one sale, where the merchant has set nothing.
@@ -157,7 +162,10 @@ impl ShardThread {
                         }
                     }
                     // What was not taken before is refused as it is dropped.
-                    Message::Stop => return,
+                    Message::Stop => {
+                        self.shared.keeper.put(self.number, self.shard.learned());
+                        return;
+                    }
                 }
             }
             self.follow_merchants();
@@ -212,6 +220,14 @@ impl ShardThread {
             self.reported_at = now.tick;
             *mine.report.lock().unwrap_or_else(PoisonError::into_inner) =
                 self.exposure.report(now.wall, self.overdue_ms);
+        }
+        if now.tick.ms_since(self.learned_at) >= learned::WRITE_MS {
+            self.learned_at = now.tick;
+            self.shared.keeper.put(self.number, self.shard.learned());
+            if self.number == 0 {
+                let keeper = Arc::clone(&self.shared.keeper);
+                drop(self.shared.callers.runtime.spawn_blocking(move || keeper.write()));
+            }
         }
     }
 

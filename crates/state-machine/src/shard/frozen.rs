@@ -18,7 +18,7 @@ use super::waiters::{Asked, Waiter};
 use super::{Config, Entry, OrderRef, Shard};
 use crate::canonical::{Present, variant};
 use crate::key::OrderKey;
-use crate::planner::Planner;
+use crate::planner::{Learned, Planner};
 use crate::record::Record;
 
 /// What is too big to be kept for every state, and the same in all of them.
@@ -69,6 +69,8 @@ impl Shard {
             self.wheel.cancel(handle);
         }
         timers.sort_unstable();
+        // It chooses among what waits for room, and would be the greater part of every state.
+        self.planner.set_learned(Learned::default());
         let Self { config, orders, index, wheel, planner, breakers, sales, gathering, under_way, .. } = self;
         let (next_batch, stalled, draining) = (self.next_batch, self.stalled, self.draining);
         let frozen = Frozen {
@@ -176,7 +178,7 @@ impl Frozen {
             .hash(into);
         entry.durable.iter().for_each(|record| present.record(record, into));
         entry.under_way.map(|(_, call)| call).hash(into);
-        entry.queued.map(|(call, _)| call).hash(into);
+        entry.queued.map(|(call, ..)| call).hash(into);
         for Waiter { asked, .. } in &entry.waiters {
             variant(asked, into);
             match asked {

@@ -4,6 +4,7 @@ mod absent;
 mod crash;
 mod durability;
 mod facts;
+mod learned;
 mod limits;
 mod prompted;
 mod random;
