@@ -96,10 +96,11 @@ pub(crate) fn customers(
     first: Population,
     then: Option<(u64, Population)>,
 ) -> Vec<Customer> {
-    let mut draw = Draw::new(seed);
+    // Apart, so that other customers come at the same moments.
+    let (mut arrivals, mut draw) = (Draw::new(seed), Draw::new(seed + 1_000));
     let (mut at, mut all) = (0.0, Vec::new());
     loop {
-        at -= draw.unit().ln() / rate * 1_000.0;
+        at -= arrivals.unit().ln() / rate * 1_000.0;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hours in ms")]
         let left_ms = at as u64;
         if left_ms >= seconds * 1_000 {

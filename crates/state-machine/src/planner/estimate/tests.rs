@@ -105,7 +105,7 @@ fn quiet_hours_forget_nothing_and_busy_ones_do_not_pile_up() {
     let before = learned(6_000, 1_000, even, |_| 45_000, &mut table);
     assert!(table.seen < 2_000 * ONE, "twenty a second, at a half-life of a minute");
     table.fade(u64::MAX);
-    assert_eq!(table.seen, KEPT);
+    assert!(KEPT.abs_diff(table.seen) < ONE, "{}", table.seen);
     let after = Shape::of(&table.rates(&first_guess()));
     let far = |age| before.survival(age).abs_diff(after.survival(age)) > WHOLE / 8;
     assert_eq!((0..45_000).step_by(500).filter(|age| far(*age)).count(), 0);
