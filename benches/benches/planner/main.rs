@@ -222,7 +222,7 @@ fn change(scale: &Scale, book: &mut Book) {
         }
         let ratio = means[0] / means[1];
         book.bar(
-            ratio <= 1.05,
+            ratio <= 1.1,
             &format!("from five minutes after a change on: {ratio:.3} of one that knew no other"),
         );
         let of = |from: i64, to: i64| {
