@@ -77,7 +77,7 @@ pub struct Due {
     pub channel: Channel,
     /// How much is paid.
     pub amount: Option<Fen>,
-    /// When the pay request left, and when it was last asked about.
+    /// When the pay request left, at the latest.
     pub left_at: Tick,
     /// When it was last asked about, if it was.
     pub asked_at: Option<Tick>,
