@@ -54,6 +54,7 @@ pub(crate) fn run(
         waiters_max: 4,
         boot: BootId(1),
         absences: Absences::default(),
+        rescans: state_machine::rescan::Rescans::default(),
     };
     let mut run = Run {
         shard: Shard::new(config, Tick::from_ms(START_MS)),
@@ -118,6 +119,8 @@ fn pay(place: usize, customer: &Customer) -> Input {
         attach: 0,
         wait: Wait::FirstWord,
         expires_at: None,
+        till: 0,
+        patience_ms: 0,
     })
 }
 
@@ -205,7 +208,7 @@ impl Run<'_> {
                     self.tally.resolved += u64::from(self.is_measured(place(record)));
                 }
             }
-            Action::Refuse { .. } | Action::NotHere { .. } => {
+            Action::Refuse { .. } | Action::RefuseFor { .. } | Action::NotHere { .. } => {
                 unreachable!("nothing goes wrong here: {action:?}")
             }
         }
