@@ -22,13 +22,14 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub use labels::{Ask, CallOutcome, Operation, Outcome, Refusal};
+pub use labels::{Ask, CallOutcome, LookupQueue, Operation, Outcome, Refusal};
 
 use crate::clock::Clock;
 use families::{
-    ABSENT_TILLS, ALARMS, BUCKETS, BUDGET, BUDGET_RATIO, BUILD, CALLS_WAITING, CERTIFICATE_END,
-    CONNECTIONS_MAX, DRAINING, MONEY_AT_RISK, MONEY_BY_AGE, OLDEST, OPEN, ORDERS, ORDERS_MAX, OVERDUE,
-    OVERDUE_FEN, PENDING, QUEUE_DEPTH, QUEUE_MAX, STALLED, TLS_RELOADS, WALLET_CERTIFICATE_END,
+    ABSENT_TILLS, ADMIN_CONNECTIONS, ALARMS, BUCKETS, BUDGET, BUDGET_RATIO, BUILD, CALLS_WAITING,
+    CERTIFICATE_END, CONNECTIONS_MAX, DRAINING, KNOWN_ADDRESSES, LOOKUPS_MAX, LOOKUPS_REFUSED,
+    LOOKUPS_WAITING, MONEY_AT_RISK, MONEY_BY_AGE, OLDEST, OPEN, ORDERS, ORDERS_MAX, OVERDUE, OVERDUE_FEN,
+    PENDING, QUEUE_DEPTH, QUEUE_MAX, STALLED, STREAMS, STREAMS_MAX, TLS_RELOADS, WALLET_CERTIFICATE_END,
 };
 use handles::Handles;
 
@@ -101,7 +102,19 @@ fn register() {
     for outcome in TLS_OUTCOMES {
         counter!(TLS_RELOADS, "outcome" => outcome).absolute(0);
     }
-    for name in [CERTIFICATE_END, CONNECTIONS_MAX, QUEUE_MAX] {
+    for queue in LookupQueue::ALL {
+        counter!(LOOKUPS_REFUSED, "queue" => queue.as_str()).absolute(0);
+        gauge!(LOOKUPS_MAX, "queue" => queue.as_str()).set(0.0);
+    }
+    for name in [
+        ADMIN_CONNECTIONS,
+        CERTIFICATE_END,
+        CONNECTIONS_MAX,
+        KNOWN_ADDRESSES,
+        QUEUE_MAX,
+        STREAMS,
+        STREAMS_MAX,
+    ] {
         gauge!(name).set(0.0);
     }
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -125,6 +138,8 @@ pub struct Gauges {
     pub calls_waiting: u64,
     /// Inputs that wait, by shard.
     pub queue_depths: Vec<usize>,
+    /// Reads of the store that wait, in the order of [`LookupQueue::ALL`].
+    pub lookups_waiting: [usize; LookupQueue::ALL.len()],
     /// Payments in memory, and how many may be.
     pub orders: u64,
     /// See `orders`.
@@ -160,6 +175,10 @@ pub fn observe(seen: &Gauges) {
         gauge!(QUEUE_DEPTH, "shard" => shard.to_string())
             .set(approximate(u64::try_from(*depth).unwrap_or(u64::MAX)));
     }
+    for (queue, waiting) in LookupQueue::ALL.iter().zip(seen.lookups_waiting) {
+        gauge!(LOOKUPS_WAITING, "queue" => queue.as_str())
+            .set(approximate(u64::try_from(waiting).unwrap_or(u64::MAX)));
+    }
     gauge!(ORDERS).set(approximate(seen.orders));
     gauge!(ORDERS_MAX).set(approximate(seen.orders_max));
     gauge!(STALLED).set(f64::from(u8::from(seen.is_stalled)));
@@ -172,6 +191,19 @@ pub fn observe(seen: &Gauges) {
 pub fn limits(connections_max: u32, queue_max: usize) {
     gauge!(CONNECTIONS_MAX).set(f64::from(connections_max));
     gauge!(QUEUE_MAX).set(approximate(u64::try_from(queue_max).unwrap_or(u64::MAX)));
+}
+
+/// What bounds the reads of the store that wait, in the order of [`LookupQueue::ALL`].
+pub fn lookup_limits(max: [usize; LookupQueue::ALL.len()]) {
+    for (queue, max) in LookupQueue::ALL.iter().zip(max) {
+        gauge!(LOOKUPS_MAX, "queue" => queue.as_str())
+            .set(approximate(u64::try_from(max).unwrap_or(u64::MAX)));
+    }
+}
+
+/// Too many reads of the store waited for one more.
+pub fn lookup_refused(queue: LookupQueue) {
+    counter!(LOOKUPS_REFUSED, "queue" => queue.as_str()).increment(1);
 }
 
 /// A payment reached an outcome.
@@ -275,6 +307,22 @@ pub fn connection(opened: bool) {
             handles.connections.decrement(1.0);
         }
     });
+}
+
+/// So many streams of events are open, of so many that may be.
+pub fn streams(open: usize, max: usize) {
+    gauge!(STREAMS).set(approximate(u64::try_from(open).unwrap_or(u64::MAX)));
+    gauge!(STREAMS_MAX).set(approximate(u64::try_from(max).unwrap_or(u64::MAX)));
+}
+
+/// So many connections of the administrator's socket are open.
+pub fn admin_connections(open: usize) {
+    gauge!(ADMIN_CONNECTIONS).set(approximate(u64::try_from(open).unwrap_or(u64::MAX)));
+}
+
+/// So many addresses are remembered because tills have come from them.
+pub fn known_addresses(count: usize) {
+    gauge!(KNOWN_ADDRESSES).set(approximate(u64::try_from(count).unwrap_or(u64::MAX)));
 }
 
 /// What a reload comes to: the new files are in use, or what was before.

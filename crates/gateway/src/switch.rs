@@ -156,6 +156,7 @@ impl Switch {
         let connections_max = descriptors::connections(config.northbound.connections_max, calls);
         let northbound = Northbound { connections_max, ..config.northbound.clone() };
         metrics::limits(connections_max, driver::REQUESTS_MAX);
+        metrics::lookup_limits([driver::ROWS_MAX, driver::PAGES_MAX]);
         let limits = Limits::from(&northbound);
         let digest = config.store.digest_key.clone();
         let gateway = Gateway::new(Arc::clone(&shared), merchants, northbound, digest);

@@ -170,7 +170,9 @@ impl Link {
                 let mut filter = Filter {
                     merchant: merchant.map(MerchantId),
                     held_only: which == "held",
+                    open_only: which == "open",
                     newest_first: true,
+                    limit: u32::try_from(limit).unwrap_or(0),
                     ..Filter::default()
                 };
                 let mut views = Vec::new();
@@ -179,8 +181,7 @@ impl Link {
                     for damaged in &page.damaged {
                         eprintln!("hufu: {damaged}");
                     }
-                    let wanted = page.records.iter().filter(|record| which != "open" || record.is_open());
-                    views.extend(wanted.map(PaymentView::of));
+                    views.extend(page.records.iter().map(PaymentView::of));
                     filter.after = page.next.filter(|_| views.len() < limit);
                     if filter.after.is_none() {
                         views.truncate(limit);

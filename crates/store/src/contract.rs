@@ -181,8 +181,10 @@ pub struct Filter {
     pub state: Option<State>,
     /// Those that show this state to their merchant only.
     pub shows: Option<JsonState>,
-    /// Held ones only.
+    /// Held ones only: read from the list of those, however many payments there are.
     pub held_only: bool,
+    /// Those only that something is still to be done for ([`Record::is_open`]): read from the list of those, likewise.
+    pub open_only: bool,
     /// Those accepted last come first.
     pub newest_first: bool,
     /// How many at most, 1 to [`Filter::LIMIT_MAX`]; 0 means that maximum.

@@ -235,6 +235,7 @@ impl Store for CrashStore {
             .filter(|record| filter.state.is_none_or(|state| record.state == state))
             .filter(|record| filter.shows.is_none_or(|shows| Step::of(record).shows() == shows))
             .filter(|record| !filter.held_only || record.held.is_some())
+            .filter(|record| !filter.open_only || record.is_open())
             .collect();
         found.sort_by_key(|record| Cursor::of(record));
         if filter.newest_first {

@@ -223,7 +223,12 @@ impl Commands {
             listing: listing(which)?,
             limit: limit.clamp(1, LIST_MAX),
         };
-        let found = self.engine.list(request).wait().await.map_err(|err| err.to_string())?;
+        let found = self
+            .engine
+            .list(request)
+            .wait()
+            .await
+            .map_err(|err| format!("{err}, or too many lists are being read: try again in a second"))?;
         Ok(Response::done(found.iter().map(|record| PaymentView::of(record)).collect::<Vec<_>>()))
     }
 

@@ -13,11 +13,12 @@ use tokio::sync::Semaphore;
 
 use super::commands::Commands;
 use super::protocol::{Command, Response};
+use crate::metrics;
 
 /// The longest line either way: an import of tens of thousands of merchants.
 pub const LINE_MAX: u64 = 32 * 1024 * 1024;
-/// Commands under way at once.
-const CONNECTIONS_MAX: usize = 16;
+/// Connections at once; one more waits until one of them ends.
+pub(super) const CONNECTIONS_MAX: usize = 16;
 /// How long a client may take to send its command.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 /// How long to wait after a failure to accept.
@@ -84,7 +85,9 @@ pub async fn serve(listener: UnixListener, commands: Commands) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let commands = commands.clone();
+                let counted = Counted::new(&places);
                 tokio::spawn(async move {
+                    let _counted = counted;
                     if let Err(err) = connection(stream, &commands).await {
                         tracing::debug!(%err, "admin connection ended");
                     }
@@ -96,6 +99,23 @@ pub async fn serve(listener: UnixListener, commands: Commands) {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// A connection that is counted for as long as it is open.
+struct Counted(Arc<Semaphore>);
+
+impl Counted {
+    fn new(places: &Arc<Semaphore>) -> Self {
+        metrics::admin_connections(CONNECTIONS_MAX.saturating_sub(places.available_permits()));
+        Self(Arc::clone(places))
+    }
+}
+
+impl Drop for Counted {
+    /// Its place is free by then.
+    fn drop(&mut self) {
+        metrics::admin_connections(CONNECTIONS_MAX.saturating_sub(self.0.available_permits()));
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 
+use super::socket::CONNECTIONS_MAX;
 use super::{
     Admin, CallError, Command, Commands, Form, MerchantRef, Probes, Response, SocketError, bind, call, serve,
 };
@@ -367,6 +368,34 @@ async fn the_socket_is_for_its_owner_and_takes_only_commands() {
         assert!(!answer.contains(KEY), "{answer}");
     }
     assert_eq!(harness.run(Command::MerchantList).await, Ok(json!([])));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_administrators_are_served_at_once_as_may_be() {
+    let _covers = covers::covers(&["INV-24"]);
+    let harness = Harness::start();
+    let socket = harness.socket();
+    tokio::task::spawn_blocking(move || {
+        let patient = Some(Duration::from_secs(60));
+        let ask = || {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.set_read_timeout(patient).unwrap();
+            stream.write_all(b"{}\n").unwrap();
+            stream
+        };
+        let mut inside: Vec<_> = (0..CONNECTIONS_MAX).map(|_| ask()).collect();
+        for stream in &mut inside {
+            assert_eq!(stream.read(&mut [0; 1]).unwrap(), 1, "answered, and open");
+        }
+        let mut next = ask();
+        next.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert!(next.read(&mut [0; 1]).is_err(), "it waits");
+        next.set_read_timeout(patient).unwrap();
+        drop(inside.pop());
+        assert_eq!(next.read(&mut [0; 1]).unwrap(), 1);
+    })
+    .await
+    .unwrap();
 }
 
 #[test]

@@ -45,15 +45,14 @@ use calls::Callers;
 pub use feed::{Feed, Following};
 pub use inbox::REQUESTS_MAX;
 use inbox::{Inbox, Message};
-use lookups::Lookups;
+use lookups::{Lookups, ROW_THREADS};
+pub use lookups::{PAGES_MAX, ROWS_MAX};
 use publish::{Found, Published, WORDS};
 use shard_thread::{Gauge, ShardThread, Shared};
 use tickets::{Outgoing, Tickets};
 
 /// Requests that wait for one order; more are answered at once.
 const WAITERS_MAX: usize = 16;
-/// Threads that read the store for tills.
-const LOOKUP_THREADS: usize = 2;
 
 /// What the engine is made of.
 #[derive(Debug)]
@@ -152,8 +151,8 @@ pub fn start(
             tracing::error!("{damaged}");
         }
     })?;
-    let readers = (0..LOOKUP_THREADS).map(|_| store.reader()).collect::<Result<_, _>>()?;
-    let (lookups, lookup_threads) = Lookups::start(readers)?;
+    let readers = (0..ROW_THREADS).map(|_| store.reader()).collect::<Result<_, _>>()?;
+    let (lookups, lookup_threads) = Lookups::start(readers, store.reader()?)?;
     let shared = Arc::new(Shared {
         tickets: Arc::new(Tickets::default()),
         callers: Callers { runtime, acquirers, merchants },
@@ -419,6 +418,7 @@ impl Engine for Core {
             queries_max,
             calls_waiting: gauges.iter().map(|gauge| gauge.calls_waiting.load(Ordering::Relaxed)).sum(),
             queue_depths: self.inboxes.iter().map(Inbox::depth).collect(),
+            lookups_waiting: self.shared.lookups.depths(),
             orders: u64::try_from(self.orders()).unwrap_or(u64::MAX),
             orders_max: u64::from(self.orders_max),
             is_stalled: !health.store,

@@ -28,6 +28,9 @@ pub(super) const STALLED: &str = "hufu_store_stalled";
 pub(super) const TIMER_LAG: &str = "hufu_timer_lag_seconds";
 pub(super) const QUEUE_DEPTH: &str = "hufu_shard_queue_depth";
 pub(super) const QUEUE_MAX: &str = "hufu_shard_queue_max";
+pub(super) const LOOKUPS_WAITING: &str = "hufu_lookups_waiting";
+pub(super) const LOOKUPS_MAX: &str = "hufu_lookups_max";
+pub(super) const LOOKUPS_REFUSED: &str = "hufu_lookups_refused_total";
 pub(super) const ORDERS: &str = "hufu_orders";
 pub(super) const ORDERS_MAX: &str = "hufu_orders_max";
 pub(super) const REQUEST_SECONDS: &str = "hufu_request_seconds";
@@ -36,6 +39,10 @@ pub(super) const ALARMS: &str = "hufu_alarms_total";
 pub(super) const ABSENT_TILLS: &str = "hufu_absent_tills_total";
 pub(super) const CONNECTIONS: &str = "hufu_connections";
 pub(super) const CONNECTIONS_MAX: &str = "hufu_connections_max";
+pub(super) const KNOWN_ADDRESSES: &str = "hufu_known_addresses";
+pub(super) const STREAMS: &str = "hufu_streams";
+pub(super) const STREAMS_MAX: &str = "hufu_streams_max";
+pub(super) const ADMIN_CONNECTIONS: &str = "hufu_admin_connections";
 pub(super) const CERTIFICATE_END: &str = "hufu_tls_certificate_end_timestamp_seconds";
 pub(super) const TLS_RELOADS: &str = "hufu_tls_reloads_total";
 pub(super) const DRAINING: &str = "hufu_draining";
@@ -65,18 +72,19 @@ pub(super) const BUCKETS: [(&str, &[f64]); 8] = [
     (BATCH_RECORDS, &COUNTS),
 ];
 
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 9] = [
     (PAYMENTS, "Payments decided or proven reversed, by outcome"),
     (UPSTREAM_REQUESTS, "Calls to the wallet, by operation and outcome"),
     (UPSTREAM_THROTTLED, "Answers of the wallet that say we ask too often, by operation"),
     (REVERSALS, "Reversal calls sent to the wallet"),
     (REFUSALS, "Requests of tills refused before anything was done for them, by cause"),
+    (LOOKUPS_REFUSED, "Reads of the store that were refused since too many waited, by queue"),
     (ALARMS, "Things an operator must hear of, by alarm"),
     (ABSENT_TILLS, "Payments that were paid while no till asked, by what was done with the money"),
     (TLS_RELOADS, "Times that the certificate for tills was loaded again: taken, or kept as it was"),
 ];
 
-const GAUGES: [(&str, &str); 21] = [
+const GAUGES: [(&str, &str); 27] = [
     (PENDING, "Payments that are not decided"),
     (OPEN, "Payments whose outcome is unknown, by stage and age"),
     (OLDEST, "Age of the oldest payment whose outcome is unknown, by stage; 0 where there is none"),
@@ -100,10 +108,16 @@ const GAUGES: [(&str, &str); 21] = [
     (STALLED, "1 while the store takes no records, else 0"),
     (QUEUE_DEPTH, "Inputs that wait for a shard, by shard"),
     (QUEUE_MAX, "Requests of tills that may wait for a shard; more are refused"),
+    (LOOKUPS_WAITING, "Reads of the store that wait for a thread, by queue"),
+    (LOOKUPS_MAX, "Reads of the store that may wait for a thread, by queue; more are refused"),
     (ORDERS, "Payments in memory, ended ones that are kept for a while included"),
     (ORDERS_MAX, "Payments that may be in memory; more are refused"),
     (CONNECTIONS, "Open HTTP connections, of tills and of the admin address"),
     (CONNECTIONS_MAX, "Connections that tills may have open"),
+    (STREAMS, "Streams of events that are open"),
+    (STREAMS_MAX, "Streams of events that may be open; more are refused"),
+    (ADMIN_CONNECTIONS, "Connections of the administrator's socket that are open, of 16"),
+    (KNOWN_ADDRESSES, "Addresses that are remembered because tills have come from them"),
     (CERTIFICATE_END, "When the certificate that tills are shown ends, in seconds since 1970; 0 without TLS"),
     (DRAINING, "1 while the switch stops and takes no new payments, else 0"),
     (BUILD, "Always 1; its label is the version"),

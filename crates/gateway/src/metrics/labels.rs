@@ -41,6 +41,27 @@ impl Outcome {
     }
 }
 
+/// What waits for a thread that reads the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupQueue {
+    /// Single payments, for tills.
+    Rows,
+    /// Pages of lists and of streams of events.
+    Pages,
+}
+
+impl LookupQueue {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 2] = [Self::Rows, Self::Pages];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Pages => "pages",
+        }
+    }
+}
+
 /// A call to the wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -135,8 +156,11 @@ pub enum Refusal {
     Handshake,
     /// The address has all the connections that one may have.
     AddressConnections,
-    /// Every place was taken, and the connection was in the middle of a handshake, a head or a body for long.
+    /// Every place was taken, and nobody had shown to be a till on the connection for long, or a till had been in the
+    /// middle of asking for long.
     Evicted,
+    /// Every place was taken, and too many newcomers came at once.
+    NoPlace,
     /// HTTP/2 frames that ask for nothing, without end.
     Flood,
     /// The merchant's client certificate was not shown.
@@ -169,6 +193,8 @@ pub enum Refusal {
     Rate,
     /// All merchants together ask too often.
     TotalRate,
+    /// Too many streams of events are open, of the merchant or in all.
+    Streams,
     /// The switch is full, throttled or stopping.
     NotAccepted,
     /// The store does not answer.
@@ -177,10 +203,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// In the order of their numbers.
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Handshake,
         Self::AddressConnections,
         Self::Evicted,
+        Self::NoPlace,
         Self::Flood,
         Self::ClientCertificate,
         Self::Framing,
@@ -197,6 +224,7 @@ impl Refusal {
         Self::Field,
         Self::Rate,
         Self::TotalRate,
+        Self::Streams,
         Self::NotAccepted,
         Self::StoreDown,
     ];
@@ -208,6 +236,7 @@ impl Refusal {
             Self::Handshake => "handshake",
             Self::AddressConnections => "address_connections",
             Self::Evicted => "evicted",
+            Self::NoPlace => "no_place",
             Self::Flood => "flood",
             Self::ClientCertificate => "client_certificate",
             Self::TotalRate => "total_rate",
@@ -224,6 +253,7 @@ impl Refusal {
             Self::Disabled => "disabled",
             Self::Field => "field",
             Self::Rate => "rate",
+            Self::Streams => "streams",
             Self::NotAccepted => "not_accepted",
             Self::StoreDown => "store_down",
         }

@@ -9,7 +9,7 @@ use state_machine::{Channel, Policy, UnixMs};
 
 use super::families::BUCKETS;
 use super::handles::Handles;
-use super::{Ask, CallOutcome, Gauges, Operation, Outcome, Refusal};
+use super::{Ask, CallOutcome, Gauges, LookupQueue, Operation, Outcome, Refusal};
 
 /// What is told to people.
 const DOCUMENTED: &str =
@@ -113,6 +113,11 @@ fn exercise(channel: Channel) {
     super::connection(true);
     super::connection(false);
     super::limits(u32::MAX, usize::MAX);
+    super::known_addresses(usize::MAX);
+    super::admin_connections(usize::MAX);
+    super::streams(usize::MAX, usize::MAX);
+    super::lookup_limits([usize::MAX; LookupQueue::ALL.len()]);
+    LookupQueue::ALL.into_iter().for_each(super::lookup_refused);
 }
 
 /// Gauges as long as numbers get.
@@ -124,6 +129,7 @@ fn widest(shards: usize) -> Gauges {
         queries_max: u32::MAX,
         calls_waiting: u64::MAX,
         queue_depths: vec![usize::MAX; shards],
+        lookups_waiting: [usize::MAX; LookupQueue::ALL.len()],
         orders: u64::MAX,
         orders_max: u64::MAX,
         is_stalled: true,
@@ -204,6 +210,7 @@ fn however_many_merchants_the_body_is_bounded() {
                 "stage" => *values == words(&Stage::ALL.map(Stage::as_str)),
                 "age" => *values == words(&AGES.map(|(age, _)| age)),
                 "shard" => values.len() == shards,
+                "queue" => *values == words(&LookupQueue::ALL.map(LookupQueue::as_str)),
                 "version" => values.len() == 1,
                 _ => false,
             };

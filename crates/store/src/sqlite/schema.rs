@@ -25,7 +25,7 @@ const APPLICATION_ID: i64 = 0x4855_4655;
 /// Rows of `payments` are numbered as they come, so that what changes together lies together: an order's first
 /// minute touches the last pages of the table, whoever the merchant is. Only `payments_key`, and
 /// `payments_transaction` once there is such a number, are written at a random place.
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     schema INTEGER NOT NULL,

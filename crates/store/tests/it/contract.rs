@@ -234,6 +234,8 @@ fn listings_filter_sort_and_go_on() {
             Filter { from: Some(UnixMs(2_000)), until: Some(UnixMs(5_000)), ..Filter::default() },
             Filter { state: Some(State::Failed), merchant: Some(MerchantId(1)), ..Filter::default() },
             Filter { held_only: true, from: Some(UnixMs(1)), ..Filter::default() },
+            Filter { open_only: true, until: Some(UnixMs(8_000)), ..Filter::default() },
+            Filter { open_only: true, held_only: true, ..Filter::default() },
             Filter { until: Some(UnixMs(0)), ..Filter::default() },
         ];
         for newest_first in [false, true] {
@@ -245,6 +247,7 @@ fn listings_filter_sort_and_go_on() {
                     .filter(|record| filter.until.is_none_or(|until| record.accepted_at < until))
                     .filter(|record| filter.state.is_none_or(|state| record.state == state))
                     .filter(|record| !filter.held_only || record.held.is_some())
+                    .filter(|record| !filter.open_only || record.is_open())
                     .cloned()
                     .collect();
                 let mut paged = Vec::new();

@@ -96,6 +96,7 @@ fn agree(random: &mut Random, model: &mut CrashStore, real: &mut dyn Store, seed
         state: random.one_in(2).then(|| random.pick(&State::ALL)),
         shows: random.one_in(3).then(|| random.pick(&JsonState::ALL)),
         held_only: random.one_in(4),
+        open_only: random.one_in(4),
         newest_first: random.one_in(2),
         limit: u32::try_from(random.below(4)).expect("small"),
         after: everything.get(everything.len() / 2).filter(|_| random.one_in(2)).map(Cursor::of),

@@ -40,7 +40,7 @@ pub(super) async fn list(gateway: &Gateway, caller: &Caller, query: Option<&str>
     let after = asked.page_token.as_deref().map(|token| seal.open(token)).transpose()?;
     let day = asked.day.map_or_else(Filter::default, Filter::day_utc8);
     let filter = Filter { merchant: Some(merchant), shows: asked.state, limit: asked.limit, after, ..day };
-    let found = gateway.engine.page(filter).wait().await.map_err(|_| Problem::store_down())?;
+    let found = gateway.engine.page(filter).wait().await.map_err(|_| Problem::no_page())?;
     let page = Page {
         payments: found.records.iter().map(Payment::of).collect(),
         next_page_token: found.next.map(|next| seal.token(&next)),

@@ -117,7 +117,7 @@ impl Problem {
     /// Too many streams are open.
     pub(super) const fn streams() -> Self {
         let title = "too many streams of events are open";
-        Self::new("urn:hufu:streams", title, StatusCode::TOO_MANY_REQUESTS, false, Refusal::Rate)
+        Self::new("urn:hufu:streams", title, StatusCode::TOO_MANY_REQUESTS, false, Refusal::Streams)
     }
 
     /// The merchant has no event with the number that was heard last.
@@ -164,6 +164,12 @@ impl Problem {
     /// The store does not answer.
     pub(super) const fn store_down() -> Self {
         let title = "the payment cannot be looked up at the moment";
+        Self::new("urn:hufu:store_down", title, StatusCode::SERVICE_UNAVAILABLE, true, Refusal::StoreDown)
+    }
+
+    /// The store does not answer, or too many pages are being read from it.
+    pub(super) const fn no_page() -> Self {
+        let title = "lists and events cannot be read at the moment; try again in a second";
         Self::new("urn:hufu:store_down", title, StatusCode::SERVICE_UNAVAILABLE, true, Refusal::StoreDown)
     }
 

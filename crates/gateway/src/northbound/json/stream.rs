@@ -67,6 +67,7 @@ struct Place {
 impl Places {
     pub(in crate::northbound) fn new(all: u32, merchant: u32) -> Arc<Self> {
         let count = |most: u32| usize::try_from(most).unwrap_or(usize::MAX);
+        metrics::streams(0, count(all));
         Arc::new(Self { all_max: count(all), merchant_max: count(merchant), taken: Mutex::default() })
     }
 
@@ -77,6 +78,7 @@ impl Places {
             return None;
         }
         taken.all = taken.all.saturating_add(1);
+        metrics::streams(taken.all, self.all_max);
         taken.merchants.insert(merchant, of_merchant.saturating_add(1));
         Some(Place { places: Arc::clone(self), merchant })
     }
@@ -86,6 +88,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.all = taken.all.saturating_sub(1);
+        metrics::streams(taken.all, self.places.all_max);
         if let Some(of_merchant) = taken.merchants.get_mut(&self.merchant) {
             *of_merchant = of_merchant.saturating_sub(1);
             if *of_merchant == 0 {
@@ -192,7 +195,7 @@ impl Opened {
     }
 
     async fn read(&self, gateway: &Gateway, query: EventQuery) -> Result<Events, Problem> {
-        gateway.engine.events(query).wait().await.map_err(|_| Problem::store_down())
+        gateway.engine.events(query).wait().await.map_err(|_| Problem::no_page())
     }
 
     fn reply(
