@@ -168,8 +168,8 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::Cut(_)
         | Verb::Stop(_)
         | Verb::Recover(_)
-        | Verb::Slow(_)
         | Verb::Held(_)) => vec![one.clone()],
+        Verb::Slow(args) => args.cases().into_iter().map(Verb::Slow).collect(),
     }
 }
 

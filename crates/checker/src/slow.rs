@@ -1,14 +1,20 @@
 //! Connections that cost their owner next to nothing and are meant to cost the switch a lot.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use rustix::process::setpriority_process;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 use tokio_rustls::TlsConnector;
@@ -19,6 +25,10 @@ const DRIP: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(500);
 /// Between two connections that are opened: a herd at once would be another test.
 const PACE: Duration = Duration::from_micros(1_200);
+/// How much less the herd's thread weighs than a till's or the switch's: elsewhere its work is done by other machines.
+const HERD_NICE: i32 = 10;
+/// Addresses of the herd, where it comes from others than tills.
+const ADDRESSES: usize = 200;
 /// The beginning of a TLS handshake whose rest never comes: a record of 512 bytes that announces a ClientHello.
 const HALF_HELLO: [u8; 11] = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3];
 /// Requests whose answers nobody reads.
@@ -43,23 +53,72 @@ impl Slow {
     pub const ALL: [Self; 4] = [Self::Head, Self::Body, Self::Reader, Self::Handshake];
 }
 
-/// Slow connections; all of them end when this is dropped.
+/// From where the herd comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// From the tills' own address, as behind one router.
+    Tills,
+    /// From addresses that no till comes from.
+    Elsewhere,
+}
+
+impl From {
+    /// Opens the connection numbered `n`.
+    async fn connect(self, gateway: SocketAddr, n: usize) -> io::Result<TcpStream> {
+        if self == Self::Tills || gateway.is_ipv6() {
+            return TcpStream::connect(gateway).await;
+        }
+        let last = u8::try_from(1 + n % ADDRESSES).unwrap_or(1);
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::new(127, 0, 1, last), 0).into())?;
+        socket.connect(gateway).await
+    }
+}
+
+/// Slow connections, on a thread of their own that takes what processor others leave; all of them end when this is
+/// dropped.
 #[derive(Debug)]
 pub struct Herd {
-    tasks: JoinSet<()>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
     opened: Arc<AtomicU64>,
 }
 
 impl Herd {
     /// Opens `count` connections to `gateway` and keeps that many: who is closed comes again.
-    pub async fn start(gateway: SocketAddr, tls: Option<Arc<ClientConfig>>, count: usize) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When its thread cannot be started.
+    pub async fn start(
+        gateway: SocketAddr,
+        tls: Option<Arc<ClientConfig>>,
+        count: usize,
+        from: From,
+    ) -> anyhow::Result<Self> {
         let opened = Arc::<AtomicU64>::default();
-        let mut tasks = JoinSet::new();
-        for (_, slow) in (0..count).zip(Slow::ALL.into_iter().cycle()) {
-            tasks.spawn(run(gateway, tls.clone(), slow, Arc::clone(&opened)));
-            sleep(PACE).await;
-        }
-        Self { tasks, opened }
+        let counted = Arc::clone(&opened);
+        let (stop, stopped) = oneshot::channel();
+        let (all, come) = oneshot::channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let herd = async move {
+            let mut tasks = JoinSet::new();
+            for (n, slow) in (0..count).zip(Slow::ALL.into_iter().cycle()) {
+                tasks.spawn(run((gateway, from, n), tls.clone(), slow, Arc::clone(&counted)));
+                sleep(PACE).await;
+            }
+            // Whoever has started us may be gone, and then we go as well.
+            let _ = all.send(());
+            let _ = stopped.await;
+            tasks.shutdown().await;
+        };
+        let thread = std::thread::Builder::new().name("herd".to_owned()).spawn(move || {
+            // Of this thread alone; where it is refused, the herd is only harder to bear.
+            let _ = setpriority_process(None, HERD_NICE);
+            runtime.block_on(herd);
+        })?;
+        come.await.context("the herd does not come")?;
+        Ok(Self { stop, thread, opened })
     }
 
     /// How many connections were opened, those that came again included.
@@ -69,14 +128,21 @@ impl Herd {
     }
 
     /// Ends all of them.
-    pub async fn stop(mut self) {
-        self.tasks.shutdown().await;
+    pub async fn stop(self) {
+        drop(self.stop);
+        // A thread that panicked has ended as well.
+        let _ = tokio::task::spawn_blocking(|| self.thread.join()).await;
     }
 }
 
-async fn run(gateway: SocketAddr, tls: Option<Arc<ClientConfig>>, slow: Slow, opened: Arc<AtomicU64>) {
+async fn run(
+    (gateway, from, n): (SocketAddr, From, usize),
+    tls: Option<Arc<ClientConfig>>,
+    slow: Slow,
+    opened: Arc<AtomicU64>,
+) {
     loop {
-        if let Ok(tcp) = TcpStream::connect(gateway).await {
+        if let Ok(tcp) = from.connect(gateway, n).await {
             opened.fetch_add(1, Ordering::Relaxed);
             // However it ends, it comes again.
             let _ = match (&tls, slow) {

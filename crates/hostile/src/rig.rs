@@ -129,11 +129,16 @@ struct Pipes(tokio::sync::Mutex<mpsc::Receiver<DuplexStream>>);
 
 impl Accept for Pipes {
     type Stream = DuplexStream;
+    type Arrived = DuplexStream;
     type Opening = Ready<io::Result<Opened<DuplexStream>>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(DuplexStream, SocketAddr)> {
         let stream = self.0.lock().await.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok((std::future::ready(Ok(Opened::plain(stream))), SocketAddr::from(([203, 0, 113, 10], 1))))
+        Ok((stream, SocketAddr::from(([203, 0, 113, 10], 1))))
+    }
+
+    fn open(&self, arrived: DuplexStream) -> Self::Opening {
+        std::future::ready(Ok(Opened::plain(arrived)))
     }
 }
 

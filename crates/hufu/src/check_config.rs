@@ -101,6 +101,7 @@ fn effective(config: &Config) -> Value {
         "northbound": {
             "connections_max": northbound.connections_max,
             "address_connections_max": northbound.address_connections_max,
+            "newcomers_per_second": northbound.newcomers_per_second,
             "per_second": northbound.per_second,
             "burst": northbound.burst,
             "hold_ms": ms(northbound.hold),

@@ -93,6 +93,12 @@ impl Client {
         Self { tls: tls.map(TlsConnector::from), ..Self::new(address) }
     }
 
+    /// Tills that connect likewise, and have no connection yet.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { tls: self.tls.clone(), ..Self::new(self.address) }
+    }
+
     /// Signs `fields`, posts them, and reads the answer.
     ///
     /// # Errors

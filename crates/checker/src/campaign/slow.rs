@@ -17,14 +17,23 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Bench, Rig, SPEED, STOP_MAX};
 use crate::report::Report;
-use crate::slow::Herd;
+use crate::slow::{From, Herd};
 use crate::web::metric;
 
 /// How long after the herd has come, or gone, the switch is left alone.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How long the herd may take to come, or to be gone.
 const HERD_MAX: Duration = Duration::from_secs(90);
+/// Places, where there are enough for all, and where the slow must make room.
+const PLACES: [u64; 2] = [15_000, 4_000];
+/// How often a till comes that has no connection yet.
+const NEWCOMER_EVERY: Duration = Duration::from_millis(100);
+/// What it waits when it is turned away, and how often it comes again.
+const NEWCOMER_AGAIN: Duration = Duration::from_millis(100);
+const NEWCOMER_TRIES: u32 = 100;
 const CONNECTIONS: &str = "hufu_connections";
+const TURNED_AWAY: &str = "hufu_refusals_total{outcome=\"no_place\"}";
+const EVICTED: &str = "hufu_refusals_total{outcome=\"evicted\"}";
 
 /// `checker slow`.
 #[derive(Clone, Debug, Args)]
@@ -45,20 +54,36 @@ pub struct SlowArgs {
     /// Tills speak plain HTTP; else HTTPS.
     #[arg(long)]
     pub plain: bool,
-    /// The switch's `connections_max`. Where it is under --connections, the slow must make room.
-    #[arg(long, default_value_t = 15_000, value_name = "N")]
-    pub places: u64,
+    /// The switch's `connections_max`; without it two runs: 15000, and 4000, where the slow must make room.
+    #[arg(long, value_name = "N")]
+    pub places: Option<u64>,
+    /// The slow come from the tills' own address, as behind one router; else from others.
+    #[arg(long)]
+    pub same_address: bool,
     /// The most that the p99 of others may be with slow connections, in percent of that without; 0 only measures.
     #[arg(long, default_value_t = 120, value_name = "PERCENT")]
     pub percent_max: u64,
 }
 
-/// What other tills saw in one half of a round.
+impl SlowArgs {
+    /// One for each number of places.
+    #[must_use]
+    pub fn cases(&self) -> Vec<Self> {
+        let places = self.places.map_or_else(|| PLACES.to_vec(), |places| vec![places]);
+        places.into_iter().map(|places| Self { places: Some(places), ..self.clone() }).collect()
+    }
+}
+
+/// What other tills saw in one half of a round: those that have connections, and newcomers.
 #[derive(Clone, Copy, Debug)]
 struct Half {
     p50_us: u64,
     p99_us: u64,
     lost: u64,
+    newcomers_p50_us: u64,
+    newcomers_p99_us: u64,
+    newcomers_lost: u64,
+    tries: u32,
 }
 
 /// Runs it.
@@ -67,10 +92,12 @@ struct Half {
 ///
 /// When processes cannot be started, or the herd does not come together.
 pub async fn run(bench: &Bench, args: &SlowArgs, say: &dyn Fn(String)) -> anyhow::Result<Report> {
+    let places = args.places.unwrap_or(PLACES[0]);
+    let from = if args.same_address { From::Tills } else { From::Elsewhere };
     let mut report = Report::new("slow connections");
     let mut rig = Rig::start_with(bench, "slow", SPEED, 1_000, |policy| {
         policy.tls = !args.plain;
-        policy.connections_max = args.places;
+        policy.connections_max = places;
     })
     .await?;
     let tls = if args.plain { None } else { Some(Arc::new(trusting(&rig)?)) };
@@ -78,19 +105,24 @@ pub async fn run(bench: &Bench, args: &SlowArgs, say: &dyn Fn(String)) -> anyhow
     let merchant = Arc::new(Merchant { key: Key::new(&identity.key)?, identity });
     let client = Arc::new(Client::over(rig.site.gateway, tls.clone()));
     let (mut quiet, mut besieged) = (Vec::new(), Vec::new());
-    let (mut least, mut came) = (u64::MAX, 0);
+    let (mut least, mut came, mut pressure) = (u64::MAX, 0, 0);
     let mut number = 0_u64;
     // Connections, caches and the store's files are warm before anything counts.
     measure(&client, &merchant, args, &mut number).await?;
     for round in 0..args.rounds {
         quiet.push(measure(&client, &merchant, args, &mut number).await?);
         say(format!("round {} of {}: {} connections come", round + 1, args.rounds, args.connections));
-        let herd = Herd::start(rig.site.gateway, tls.clone(), usize::try_from(args.connections)?).await;
+        let herd =
+            Herd::start(rig.site.gateway, tls.clone(), usize::try_from(args.connections)?, from).await?;
         // As many as there are places for, but for those between two lives.
-        let enough = args.connections.min(args.places) * 8 / 10;
+        let enough = args.connections.min(places) * 8 / 10;
         until(|held| held >= enough, &rig).await.context("the slow connections do not come together")?;
         sleep(SETTLE).await;
+        let before = herd.opened();
+        let began = Instant::now();
         besieged.push(measure(&client, &merchant, args, &mut number).await?);
+        let ms = u64::try_from(began.elapsed().as_millis())?.max(1);
+        pressure = pressure.max((herd.opened() - before) * 1_000 / ms);
         least = least.min(metric(rig.site.admin, CONNECTIONS).await?);
         came += herd.opened();
         herd.stop().await;
@@ -101,9 +133,13 @@ pub async fn run(bench: &Bench, args: &SlowArgs, say: &dyn Fn(String)) -> anyhow
     let percent = with * 100 / without.max(1);
     let lost: u64 = quiet.iter().chain(&besieged).map(|half| half.lost).sum();
     report.figure("tills speak", if args.plain { "HTTP" } else { "HTTPS" });
-    report.figure("slow connections, places", json!([args.connections, args.places]));
+    report.figure("slow connections, places", json!([args.connections, places]));
     report.figure("connections open while besieged, at least", least);
+    report.figure("the slow come from", if args.same_address { "the tills' address" } else { "elsewhere" });
     report.figure("slow connections opened in all", came);
+    report.figure("slow connections opened per second while measured, at most", pressure);
+    report.figure("turned away", metric(rig.site.admin, TURNED_AWAY).await?);
+    report.figure("lost their place", metric(rig.site.admin, EVICTED).await?);
     report.figure("rounds, seconds of each half", json!([args.rounds, args.seconds]));
     report.figure("payments and queries of others in each half", args.rate * args.seconds * 2);
     report.figure("p50 without, us", median(&quiet, |half| half.p50_us));
@@ -113,6 +149,14 @@ pub async fn run(bench: &Bench, args: &SlowArgs, say: &dyn Fn(String)) -> anyhow
     report.figure("p99 without, with (medians), us", json!([without, with]));
     report.figure("p99 with, percent of that without", percent);
     report.figure("requests of others lost", lost);
+    for (words, of) in [
+        ("newcomers, p50 without, with, us", (|half| half.newcomers_p50_us) as fn(&Half) -> u64),
+        ("newcomers, p99 without, with, us", |half| half.newcomers_p99_us),
+        ("newcomers, tries without, with", |half| half.tries.into()),
+        ("newcomers that never got in without, with", |half| half.newcomers_lost),
+    ] {
+        report.figure(words, json!([median(&quiet, of), median(&besieged, of)]));
+    }
     report.check(lost == 0, || format!("{lost} requests of other tills were lost"));
     report.check(args.percent_max == 0 || percent <= args.percent_max, || {
         format!("the p99 of other tills is {percent} % of that without slow connections")
@@ -154,6 +198,11 @@ async fn measure(
     let count = args.rate * args.seconds;
     let began = Instant::now();
     let mut tills = JoinSet::new();
+    let newcomers = tokio::spawn(newcomers(
+        Arc::clone(client),
+        Arc::clone(merchant),
+        began + Duration::from_secs(args.seconds.into()),
+    ));
     for n in 0..count {
         let due = began + Duration::from_secs(1) * n / args.rate.max(1);
         sleep_until(due).await;
@@ -167,12 +216,52 @@ async fn measure(
             None => lost += 1,
         }
     }
+    let (mut waited, newcomers_lost, tries) = newcomers.await?;
+    Ok(Half {
+        p50_us: quantile(&mut latencies, 50)?,
+        p99_us: quantile(&mut latencies, 99)?,
+        lost,
+        newcomers_p50_us: quantile(&mut waited, 50)?,
+        newcomers_p99_us: quantile(&mut waited, 99)?,
+        newcomers_lost,
+        tries,
+    })
+}
+
+fn quantile(latencies: &mut [u64], percent: usize) -> anyhow::Result<u64> {
     latencies.sort_unstable();
-    let at = |percent: usize| {
-        let place = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
-        latencies.get(place).copied().context("no till was answered")
-    };
-    Ok(Half { p50_us: at(50)?, p99_us: at(99)?, lost })
+    let place = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
+    latencies.get(place).copied().context("no till was answered")
+}
+
+/// Tills that come one after another until `until`, each on a connection of its own: what each had to wait, further
+/// tries included, how many were never answered, and all tries.
+async fn newcomers(client: Arc<Client>, merchant: Arc<Merchant>, until: Instant) -> (Vec<u64>, u64, u32) {
+    let mut tills = JoinSet::new();
+    let mut due = Instant::now();
+    while due < until {
+        sleep_until(due).await;
+        let (client, merchant) = (client.another(), Arc::clone(&merchant));
+        tills.spawn(async move {
+            let query = [(field::OUT_TRADE_NO, "NEWCOMER")];
+            for tries in 1..=NEWCOMER_TRIES {
+                if client.ask(&merchant, "/pay/orderquery", Kind::Md5, &query).await.is_ok() {
+                    return (Some(us(due)), tries);
+                }
+                sleep(NEWCOMER_AGAIN).await;
+            }
+            (None, NEWCOMER_TRIES)
+        });
+        due += NEWCOMER_EVERY;
+    }
+    let ended = tills.join_all().await;
+    let waited: Vec<u64> = ended.iter().filter_map(|(waited, _)| *waited).collect();
+    let lost = u64::try_from(ended.len() - waited.len()).unwrap_or(u64::MAX);
+    (waited, lost, ended.iter().map(|(_, tries)| tries).sum())
+}
+
+fn us(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A customer who pays at once, and a query a little later: microseconds of each; `None` if one was not answered.
@@ -186,14 +275,13 @@ async fn till(client: Arc<Client>, merchant: Arc<Merchant>, number: u64, due: In
         (field::SPBILL_CREATE_IP, "203.0.113.10"),
         (field::AUTH_CODE, code.as_str()),
     ];
-    let took = |since: Instant| u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
     client.ask(&merchant, "/pay/micropay", Kind::Md5, &pay).await.ok()?;
-    let paid = took(due);
+    let paid = us(due);
     sleep(Duration::from_millis(100)).await;
     let asked = Instant::now();
     let query = [(field::OUT_TRADE_NO, out_trade_no.as_str())];
     client.ask(&merchant, "/pay/orderquery", Kind::Md5, &query).await.ok()?;
-    Some([paid, took(asked)])
+    Some([paid, us(asked)])
 }
 
 fn median(halves: &[Half], of: impl Fn(&Half) -> u64) -> u64 {

@@ -129,6 +129,9 @@ pub struct Northbound {
     pub body_bytes_max: usize,
     /// Connections of one address at once (of an IPv6 network of 64 bits); 0 for no limit.
     pub address_connections_max: u32,
+    /// When every connection is taken: how many newcomers a second get in by the place of others, from addresses of tills
+    /// and from others each. More are turned away.
+    pub newcomers_per_second: u32,
     /// From the connection to the end of the TLS handshake.
     pub handshake_deadline: Duration,
     /// From the first byte of a head to its last.
@@ -175,6 +178,7 @@ impl Default for Northbound {
             head_bytes_max: 16 * 1024,
             body_bytes_max: 64 * 1024,
             address_connections_max: 0,
+            newcomers_per_second: 500,
             handshake_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(10),
             body_deadline: Duration::from_secs(10),
@@ -435,6 +439,12 @@ fn northbound(mut section: Section, reader: &mut Reader) -> Northbound {
         head_bytes_max: bytes(&mut section, "head_bytes_max", absent.head_bytes_max, 64 * 1024, reader),
         body_bytes_max: bytes(&mut section, "body_bytes_max", absent.body_bytes_max, 64 * 1024, reader),
         address_connections_max: section.count("address_connections_max", 0, 0..=1_000_000, reader),
+        newcomers_per_second: section.count(
+            "newcomers_per_second",
+            absent.newcomers_per_second,
+            1..=100_000,
+            reader,
+        ),
         handshake_deadline: ms(
             &mut section,
             "handshake_deadline_ms",

@@ -22,24 +22,36 @@ const NOT_TLS: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; cha
                        72\r\nConnection: close\r\n\r\nthis port speaks TLS: use https://. Nothing was accepted, \
                        nothing sent.\n";
 
-/// What is told to a connection that is one too many.
-const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: \
+/// What is told to a connection that is one too many of its address.
+pub(super) const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: \
                         76\r\nRetry-After: 1\r\nConnection: close\r\n\r\ntoo many connections from this address. \
                         Nothing was accepted, nothing sent.\n";
 
+/// What is told to a connection that comes when every place is taken.
+pub(super) const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: \
+                               86\r\nRetry-After: 1\r\nConnection: close\r\n\r\nevery connection is taken: try again in a \
+                               second. Nothing was accepted, nothing sent.\n";
+
 /// Where connections come from.
-pub trait Accept: Send + 'static {
+pub trait Accept: Send + Sync + 'static {
     /// The stream of one connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// One that has come, and of which nothing has been read.
+    type Arrived: Send;
     /// Finishes opening it in its own task: nothing for TCP, the handshake for TLS.
     type Opening: Future<Output = io::Result<Opened<Self::Stream>>> + Send + 'static;
 
     /// Waits for the next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Opening, SocketAddr)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Arrived, SocketAddr)>> + Send;
 
-    /// Ends a connection that is one too many, at once and for next to nothing.
-    fn turn_away(opening: Self::Opening) {
-        drop(opening);
+    /// Takes it.
+    fn open(&self, arrived: Self::Arrived) -> Self::Opening;
+
+    /// Ends a connection that is one too many, at once and for next to nothing: with `words` of HTTP where these can be
+    /// read.
+    fn turn_away(arrived: Self::Arrived, words: &'static str) {
+        let _ = words;
+        drop(arrived);
     }
 }
 
@@ -80,18 +92,20 @@ async fn tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
+    type Arrived = TcpStream;
     type Opening = std::future::Ready<io::Result<Opened<TcpStream>>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
-        let (stream, peer) = tcp(self).await?;
-        Ok((std::future::ready(Ok(Opened::plain(stream))), peer))
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        tcp(self).await
     }
 
-    fn turn_away(opening: Self::Opening) {
-        if let Ok(opened) = opening.into_inner() {
-            // Words if there is room for them; nobody is waited for.
-            let _ = opened.stream.try_write(TOO_MANY.as_bytes());
-        }
+    fn open(&self, arrived: TcpStream) -> Self::Opening {
+        std::future::ready(Ok(Opened::plain(arrived)))
+    }
+
+    fn turn_away(arrived: TcpStream, words: &'static str) {
+        // Words if there is room for them; nobody is waited for.
+        let _ = arrived.try_write(words.as_bytes());
     }
 }
 
@@ -112,11 +126,20 @@ impl TlsListener {
 
 impl Accept for TlsListener {
     type Stream = TlsStream<TcpStream>;
+    type Arrived = TcpStream;
     type Opening = Pin<Box<dyn Future<Output = io::Result<Opened<Self::Stream>>> + Send>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
-        let (stream, peer) = tcp(&self.tcp).await?;
-        Ok((Box::pin(handshake(stream, Arc::clone(&self.tls))), peer))
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        tcp(&self.tcp).await
+    }
+
+    fn open(&self, arrived: TcpStream) -> Self::Opening {
+        Box::pin(handshake(arrived, Arc::clone(&self.tls)))
+    }
+
+    fn turn_away(arrived: TcpStream, _: &'static str) {
+        // Without a handshake there are no words; reset, so that nothing of it stays in the kernel either.
+        let _ = arrived.set_zero_linger();
     }
 }
 
@@ -144,11 +167,11 @@ async fn handshake(mut tcp: TcpStream, tls: Arc<Tls>) -> io::Result<Opened<TlsSt
 
 #[cfg(test)]
 mod tests {
-    use super::{NOT_TLS, TOO_MANY};
+    use super::{FULL, NOT_TLS, TOO_MANY};
 
     #[test]
     fn ready_answers_have_their_length() {
-        for answer in [NOT_TLS, TOO_MANY] {
+        for answer in [NOT_TLS, TOO_MANY, FULL] {
             let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
             assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
         }

@@ -18,18 +18,26 @@ use crate::clock::{Clock, later};
 use crate::merchants::Rate;
 use crate::metrics::{self, Refusal};
 
-/// A connection in the middle of a handshake, a head or a body for so long is no till in a hurry: it may lose its place
-/// to one.
+/// For so long a connection may show that a till is on it, and a till may be in the middle of asking. After that it may
+/// lose its place.
 const SLOW_MS: u64 = 1_000;
+/// A till's address is noted again after so long.
+const NOTE_EVERY_MS: u64 = 60_000;
 /// What [`Link::reading_ms`] holds while nothing is being read.
 const NOT_READING: u64 = u64::MAX;
+/// What [`Link::proven_ms`] holds while nobody has shown to be a till.
+const NOT_PROVEN: u64 = u64::MAX;
 
 /// Why a connection may be closed when every place is taken, most useless first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Useless {
-    /// It has been in the middle of asking for too long.
+    /// Nobody has shown to be a till on it for too long, nor at its address lately.
+    Stranger,
+    /// Nobody has shown to be a till on it for too long, but tills have come from its address.
+    Neighbour,
+    /// A till's, which has been in the middle of asking for too long.
     Slow,
-    /// Nothing is asked or answered.
+    /// A till's, and nothing is asked or answered.
     Idle,
 }
 
@@ -38,10 +46,18 @@ pub(super) enum Useless {
 pub(super) struct Link {
     /// When the listener was opened: its milliseconds count from there.
     epoch: Instant,
+    /// When it was opened.
+    came_ms: u64,
+    /// Whether tills had come from its address.
+    neighbour: bool,
+    /// When a request on it last passed every check of who asks, at least once in [`NOTE_EVERY_MS`]; or [`NOT_PROVEN`].
+    proven_ms: AtomicU64,
     /// Since when a handshake, a head or a body is being read, in milliseconds; or [`NOT_READING`].
     reading_ms: AtomicU64,
     /// Whether it loses its place at once.
     evicted: AtomicBool,
+    /// Whether it was told to go.
+    leaving: AtomicBool,
     /// Requests that have begun.
     begun: AtomicU32,
     /// Requests that were answered.
@@ -57,13 +73,18 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A connection whose handshake begins, of a listener that was opened at `epoch`.
-    pub(super) fn new(epoch: Instant) -> Self {
+    /// A connection whose handshake begins, of a listener that was opened at `epoch`; whether tills have come from its
+    /// address.
+    pub(super) fn new(epoch: Instant, neighbour: bool) -> Self {
         let now_ms = ms_since(epoch);
         Self {
             epoch,
+            came_ms: now_ms,
+            neighbour,
+            proven_ms: AtomicU64::new(NOT_PROVEN),
             reading_ms: AtomicU64::new(now_ms),
             evicted: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             answered: AtomicU32::new(0),
             strikes: AtomicU32::new(0),
@@ -85,9 +106,24 @@ impl Link {
         self.reading_ms.store(since, Ordering::Relaxed);
     }
 
-    /// Has it closed without a word.
-    pub(super) fn evict(&self) {
-        self.evicted.store(true, Ordering::Relaxed);
+    /// Has it closed: without a word, or when nothing is being answered.
+    pub(super) fn leave(&self, why: Useless) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.evicted.store(why != Useless::Idle, Ordering::Relaxed);
+        self.close.notify_one();
+    }
+
+    /// Whether it is worth to say [`Link::prove`] at its next request.
+    pub(super) fn is_to_prove(&self) -> bool {
+        let proven_ms = self.proven_ms.load(Ordering::Relaxed);
+        proven_ms == NOT_PROVEN || ms_since(self.epoch).saturating_sub(proven_ms) >= NOTE_EVERY_MS
+    }
+
+    /// A till is on it: a request has passed every check of who asks. If it was told to go, it goes when that request is
+    /// answered, not before.
+    pub(super) fn prove(&self) {
+        self.proven_ms.store(ms_since(self.epoch), Ordering::Relaxed);
+        self.evicted.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn is_evicted(&self) -> bool {
@@ -96,7 +132,7 @@ impl Link {
 
     /// It has lost its place.
     pub(super) fn evicted(&self) {
-        self.evict();
+        self.evicted.store(true, Ordering::Relaxed);
         metrics::refused(Refusal::Evicted);
     }
 
@@ -142,9 +178,17 @@ impl Link {
 
     /// Why and since when it may lose its place, if it may.
     pub(super) fn useless_since_ms(&self, now_ms: u64) -> Option<(Useless, u64)> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return None;
+        }
+        let too_long = |since: u64| now_ms.saturating_sub(since) >= SLOW_MS;
+        if self.proven_ms.load(Ordering::Relaxed) == NOT_PROVEN {
+            let why = if self.neighbour { Useless::Neighbour } else { Useless::Stranger };
+            return too_long(self.came_ms).then_some((why, self.came_ms));
+        }
         let reading = self.reading_ms.load(Ordering::Relaxed);
         if reading != NOT_READING {
-            return (now_ms.saturating_sub(reading) >= SLOW_MS).then_some((Useless::Slow, reading));
+            return too_long(reading).then_some((Useless::Slow, reading));
         }
         self.idle_since_ms().map(|since| (Useless::Idle, since))
     }

@@ -4,12 +4,13 @@
 //! faults-and-invariants NM-04 to NM-07, MI-13 to MI-15, PR-10, PR-12, PR-14, INV-24.
 
 mod addresses;
+mod door;
 mod exchange;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,18 +19,21 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::http::Extensions;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-use addresses::{Addresses, Counted};
+use addresses::{Addresses, Counted, Known};
+use door::Door;
 
-use super::accept::{Accept, Opened, Protocol};
+use super::accept::{Accept, FULL, Opened, Protocol, TOO_MANY};
 use super::body::Body;
-use super::guard::{Deadlines, Guarded, Link, Reading, Useless, linger};
+use super::guard::{Deadlines, Guarded, Link, Reading, linger};
 use super::tls::PeerCertificate;
+use crate::clock::Clock;
 use crate::config::Northbound;
 use crate::metrics::{self, Refusal};
 
@@ -38,8 +42,8 @@ pub type Reply = Response<Body>;
 
 /// How long to wait after a failure to accept, such as too many open files (PR-12).
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// When every place is taken, this share of the connections that have been idle longest is closed.
-const EVICT_SHARE: usize = 16;
+/// How long a newcomer waits for who was told to make room, before another one is told.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 /// So many answers marked with [`Strike`] in a row close a connection.
 pub const STRIKES_MAX: u32 = 16;
 /// Buffer of a connection.
@@ -50,6 +54,25 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// per merchant would let anybody lock a merchant out.
 #[derive(Clone, Copy, Debug)]
 pub struct Strike;
+
+/// The connection of a request, where that is not known to be a till's (an extension of the request): whoever has checked
+/// who asks says so, and from then on it keeps its place before others.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    link: Arc<Link>,
+    known: Arc<Known>,
+    address: IpAddr,
+}
+
+impl Standing {
+    /// Says of the connection that `request` came by that a till is on it.
+    pub fn prove(extensions: &Extensions) {
+        if let Some(Self { link, known, address }) = extensions.get() {
+            link.prove();
+            known.note(*address, Clock::tick().as_ms());
+        }
+    }
+}
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -80,6 +103,7 @@ pub enum Life {
 pub struct Limits {
     connections_max: u32,
     address_connections_max: u32,
+    newcomers_per_second: u32,
     headers_max: usize,
     head_bytes_max: usize,
     handshake_deadline: Duration,
@@ -92,6 +116,7 @@ impl From<&Northbound> for Limits {
         Self {
             connections_max: config.connections_max,
             address_connections_max: config.address_connections_max,
+            newcomers_per_second: config.newcomers_per_second,
             headers_max: config.headers_max,
             head_bytes_max: config.head_bytes_max,
             handshake_deadline: config.handshake_deadline,
@@ -124,7 +149,9 @@ pub async fn serve<A: Accept, H: Handler>(
         names: AtomicU64::new(0),
         places: Arc::new(Semaphore::new(permits)),
         addresses: Arc::default(),
+        known: Arc::default(),
     });
+    let mut door = Door::new(server.limits.connections_max, server.limits.newcomers_per_second);
     loop {
         let stopping = async {
             // Closed without a word means that nobody is left to stop us.
@@ -133,18 +160,9 @@ pub async fn serve<A: Accept, H: Handler>(
         tokio::select! {
             biased;
             () = stopping => break,
-            accepted = server.next(&listener) => match accepted {
-                Ok((opening, peer, place)) => {
-                    match server.addresses.enter(peer, server.limits.address_connections_max) {
-                        Some(counted) => {
-                            tokio::spawn(Arc::clone(&server).connection(opening, peer, (place, counted)));
-                        }
-                        None => {
-                            metrics::refused(Refusal::AddressConnections);
-                            tracing::info!(%peer, "connection refused: its address has as many as one may have");
-                            A::turn_away(opening);
-                        }
-                    }
+            accepted = server.next(&listener, &mut door) => match accepted {
+                Ok((arrived, came, held)) => {
+                    tokio::spawn(Arc::clone(&server).connection(listener.open(arrived), came, held));
                 }
                 Err(err) => {
                     tracing::warn!(%err, "cannot accept connections");
@@ -170,6 +188,14 @@ struct Server<H> {
     names: AtomicU64,
     places: Arc<Semaphore>,
     addresses: Arc<Addresses>,
+    known: Arc<Known>,
+}
+
+/// From where a connection came, and whether tills have.
+#[derive(Clone, Copy)]
+struct Came {
+    peer: SocketAddr,
+    neighbour: bool,
 }
 
 /// What a connection holds for as long as it is open.
@@ -196,47 +222,65 @@ impl<H> Server<H> {
 }
 
 impl<H: Handler> Server<H> {
-    /// Waits for a place, then for a connection: whoever finds no place waits in the kernel's queue.
-    async fn next<A: Accept>(
-        &self,
-        listener: &A,
-    ) -> io::Result<(A::Opening, SocketAddr, OwnedSemaphorePermit)> {
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
-                self.evict();
-                Arc::clone(&self.places).acquire_owned().await.map_err(|_| io::ErrorKind::Interrupted)?
+    /// Waits for a connection that finds a place. When every place is taken, somebody else's becomes its place; but only
+    /// so often a second, and whoever comes too many is turned away at once. As long as that happens, places that fall
+    /// free are given out no faster.
+    async fn next<A: Accept>(&self, listener: &A, door: &mut Door) -> io::Result<(A::Arrived, Came, Held)> {
+        loop {
+            let (arrived, peer) = listener.accept().await?;
+            let Some(counted) = self.addresses.enter(peer, self.limits.address_connections_max) else {
+                metrics::refused(Refusal::AddressConnections);
+                tracing::info!(%peer, "connection refused: its address has as many as one may have");
+                A::turn_away(arrived, TOO_MANY);
+                continue;
+            };
+            let came = Came { peer, neighbour: self.known.has(peer.ip()) };
+            let free = Arc::clone(&self.places).try_acquire_owned().ok();
+            let now_us = Clock::tick().as_ms().saturating_mul(1_000);
+            let is_quiet = free.is_some() && !door.is_besieged(self.now_ms());
+            if is_quiet || door.admits(came.neighbour, now_us) {
+                let place = match free {
+                    Some(place) => place,
+                    None => self.make_room(door).await?,
+                };
+                return Ok((arrived, came, (place, counted)));
             }
-        };
-        let (opening, peer) = listener.accept().await?;
-        Ok((opening, peer, place))
-    }
-
-    /// Closes some of those that ask for nothing, so that new tills get in: first those that have been in the middle of
-    /// a handshake, a head or a body longer than a till takes, then those that have been idle longest (NM-07).
-    fn evict(&self) {
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let now_ms = self.now_ms();
-        let mut useless: Vec<_> = links
-            .values()
-            .filter_map(|link| link.useless_since_ms(now_ms).map(|since| (since, link)))
-            .collect();
-        useless.sort_unstable_by_key(|(since, _)| *since);
-        let count = (useless.len() / EVICT_SHARE).max(1);
-        for ((why, _), link) in useless.into_iter().take(count) {
-            if why == Useless::Slow {
-                link.evict();
+            metrics::refused(Refusal::NoPlace);
+            A::turn_away(arrived, FULL);
+            if let Some(count) = door.turned_away(self.now_ms()) {
+                let places = self.limits.connections_max;
+                tracing::warn!(%peer, places, count, "every connection is taken: newcomers are turned away");
             }
-            link.close.notify_one();
         }
     }
 
-    async fn connection<O, S>(self: Arc<Self>, opening: O, peer: SocketAddr, held: Held)
+    /// Closes the connection that is of least use, and waits for its place: first of those on which nobody has shown to
+    /// be a till for longer than a till takes, strangers before neighbours of tills and the oldest before the others;
+    /// then of tills that have been in the middle of asking as long, or idle longest (NM-07).
+    async fn make_room(&self, door: &mut Door) -> io::Result<OwnedSemaphorePermit> {
+        loop {
+            let chosen = door.choose(self.now_ms(), || {
+                let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+                links.values().cloned().collect::<Vec<_>>().into_iter()
+            });
+            if let Some((why, link)) = chosen {
+                link.leave(why);
+            }
+            // Where nobody may go, or who was told to is still being answered, we look again.
+            let place = Arc::clone(&self.places).acquire_owned();
+            if let Ok(place) = tokio::time::timeout(ROOM_PAUSE, place).await {
+                return place.map_err(|_| io::ErrorKind::Interrupted.into());
+            }
+        }
+    }
+
+    async fn connection<O, S>(self: Arc<Self>, opening: O, came: Came, held: Held)
     where
         O: Future<Output = io::Result<Opened<S>>> + Send,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let link = Arc::new(Link::new(self.opened));
+        let Came { peer, neighbour } = came;
+        let link = Arc::new(Link::new(self.opened, neighbour));
         let name = self.names.fetch_add(1, Ordering::Relaxed);
         self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::clone(&link));
         metrics::connection(true);

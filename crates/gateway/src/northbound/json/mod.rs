@@ -24,7 +24,7 @@ use state_machine::till::{self, ReverseAnswer};
 use state_machine::{OrderKey, Record};
 use store::merchant::{Status, api_key_digest};
 
-use super::server::{Reply, Strike, read_body, typed};
+use super::server::{Reply, Standing, Strike, read_body, typed};
 use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait, xml};
 use crate::clock::Clock;
@@ -200,6 +200,7 @@ async fn answer(
     let merchant = admit(&merchants, &key_digest, certificate.as_ref())?;
     let caller = Caller { binding: merchant.binding, key_digest, certificate };
     gateway.may_ask(merchant).map_err(Problem::rate)?;
+    Standing::prove(&head.extensions);
     match route {
         Route::Create => {
             if merchant.status == Status::Disabled {

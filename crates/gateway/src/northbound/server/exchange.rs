@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::body::Body;
 use super::super::guard::{Guarded, Link, REFUSED_TARGET};
-use super::{BUFFER_BYTES, Handler, Life, Peer, Reply, STRIKES_MAX, Server, Strike, close, plain};
+use super::{BUFFER_BYTES, Handler, Life, Peer, Reply, STRIKES_MAX, Server, Standing, Strike, close, plain};
 use crate::clock::later;
 use crate::metrics::{self, Refusal};
 
@@ -161,7 +161,7 @@ impl<H: Handler> Server<H> {
                     link.over();
                     return Ok(reply);
                 }
-                let mut reply = server.answer(request, peer).await;
+                let mut reply = server.answer(request, peer, &link).await;
                 if reply.body().is_stream() {
                     server.bind(&mut reply, Streaming(link));
                     return Ok(reply);
@@ -196,7 +196,7 @@ impl<H: Handler> Server<H> {
                     metrics::refused(Refusal::Framing);
                     plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header lines")
                 } else {
-                    server.answer(request, peer).await
+                    server.answer(request, peer, &exchange.link).await
                 };
                 let struck = reply.extensions_mut().remove::<Strike>().is_some();
                 let strikes = exchange.link.strike(struck);
@@ -290,9 +290,13 @@ impl<H: Handler> Server<H> {
     }
 
     /// Has the request answered; a panic becomes a 500.
-    async fn answer(&self, mut request: Request<Incoming>, peer: Peer) -> Reply {
+    async fn answer(&self, mut request: Request<Incoming>, peer: Peer, link: &Arc<Link>) -> Reply {
         if let Some(certificate) = peer.certificate {
             request.extensions_mut().insert(certificate);
+        }
+        if link.is_to_prove() {
+            let (link, known) = (Arc::clone(link), Arc::clone(&self.known));
+            request.extensions_mut().insert(Standing { link, known, address: peer.address.ip() });
         }
         let peer = peer.address;
         let mut handling = pin!(self.handler.handle(request, peer));

@@ -33,12 +33,15 @@ struct Bare(TcpListener);
 
 impl Accept for Bare {
     type Stream = TcpStream;
+    type Arrived = TcpStream;
     type Opening = std::future::Ready<io::Result<Opened<TcpStream>>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
-        let opened = Opened { stream, protocol: Protocol::Http2, certificate: None };
-        Ok((std::future::ready(Ok(opened)), peer))
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept().await
+    }
+
+    fn open(&self, stream: TcpStream) -> Self::Opening {
+        std::future::ready(Ok(Opened { stream, protocol: Protocol::Http2, certificate: None }))
     }
 }
 

@@ -468,11 +468,16 @@ struct Pipes(tokio::sync::Mutex<mpsc::Receiver<DuplexStream>>);
 
 impl Accept for Pipes {
     type Stream = DuplexStream;
+    type Arrived = DuplexStream;
     type Opening = std::future::Ready<io::Result<Opened<DuplexStream>>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(DuplexStream, SocketAddr)> {
         let stream = self.0.lock().await.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok((std::future::ready(Ok(Opened::plain(stream))), SocketAddr::from(([127, 0, 0, 1], 1))))
+        Ok((stream, SocketAddr::from(([127, 0, 0, 1], 1))))
+    }
+
+    fn open(&self, arrived: DuplexStream) -> Self::Opening {
+        std::future::ready(Ok(Opened::plain(arrived)))
     }
 }
 
@@ -515,15 +520,20 @@ struct Scarce {
 
 impl Accept for Scarce {
     type Stream = DuplexStream;
+    type Arrived = DuplexStream;
     type Opening = std::future::Ready<io::Result<Opened<DuplexStream>>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, SocketAddr)> {
+    async fn accept(&self) -> io::Result<(DuplexStream, SocketAddr)> {
         use std::sync::atomic::Ordering::Relaxed;
         let _ = self.calls.send(Instant::now());
         if self.refusals.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         self.pipes.accept().await
+    }
+
+    fn open(&self, arrived: DuplexStream) -> Self::Opening {
+        self.pipes.open(arrived)
     }
 }
 

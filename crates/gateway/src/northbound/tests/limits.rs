@@ -1,11 +1,14 @@
 //! Rates and places: who is refused, that it is told nothing was sent, and that it costs nobody else.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use signer::Kind;
 use store::Settings;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use super::support::{
@@ -117,4 +120,103 @@ async fn when_every_place_is_taken_the_slow_lose_theirs() {
     idle.write_all(whole.as_bytes()).await.unwrap();
     let mut answers = vec![0; 4_096];
     assert!(idle.read(&mut answers).await.unwrap() > 0, "it goes on");
+}
+
+/// A connection of 127.0.0.2, from where no till has come.
+async fn stranger(at: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    socket.connect(at).await.unwrap()
+}
+
+#[tokio::test]
+async fn tills_keep_their_places_and_get_in_however_many_strangers_come() {
+    let _covers = covers::covers(&["NM-05", "NM-07", "INV-24"]);
+    let patient = Duration::from_secs(120);
+    let config = Northbound {
+        connections_max: 4,
+        head_deadline: patient,
+        idle_deadline: patient,
+        newcomers_per_second: 1,
+        ..short()
+    };
+    let harness = Harness::with(config).await;
+    let query = signed(KEY, Kind::Md5, &about(NUMBER));
+    let whole = format!("POST /pay/orderquery HTTP/1.1\r\nContent-Length: {}\r\n\r\n{query}", query.len());
+    let answered = async |till: &mut TcpStream| {
+        till.write_all(whole.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4_096];
+        let read = till.read(&mut answer).await.unwrap_or(0);
+        answer.starts_with(b"HTTP/1.1 200") && read > 0
+    };
+    // It has been idle longest of all when the others come.
+    let mut till = TcpStream::connect(harness.at).await.unwrap();
+    assert!(answered(&mut till).await);
+    let mut inside = Vec::new();
+    let began = Instant::now();
+    for _ in 0..3 {
+        let mut slow = stranger(harness.at).await;
+        slow.write_all(&whole.as_bytes()[..20]).await.unwrap();
+        inside.push(slow);
+    }
+    // From here on strangers have been there for longer than a till takes.
+    tokio::time::sleep_until(began + Duration::from_millis(1_300)).await;
+    // They come until one is turned away, which is told so; those before took the places of strangers.
+    let told = loop {
+        let mut newcomer = stranger(harness.at).await;
+        let mut told = String::new();
+        tokio::select! {
+            read = newcomer.read_to_string(&mut told) => {
+                read.unwrap();
+                break told;
+            }
+            () = first_closed(&mut inside) => inside.push(newcomer),
+        }
+    };
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.ends_with("nothing sent.\n"), "{told}");
+    // A till that comes from where tills come gets in all the same, and the one before has lost nothing.
+    assert_eq!(harness.post("/pay/orderquery", &query).await.get("err_code"), "ORDERNOTEXIST");
+    assert!(answered(&mut till).await);
+}
+
+/// Waits until one of them is closed, and takes it out.
+async fn first_closed(streams: &mut Vec<TcpStream>) {
+    let closed = std::future::poll_fn(|cx| {
+        let mut byte = [0; 1];
+        let ended = |stream: &mut TcpStream| {
+            let mut buf = ReadBuf::new(&mut byte);
+            match Pin::new(stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) => buf.filled().is_empty(),
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => false,
+            }
+        };
+        streams.iter_mut().position(ended).map_or(Poll::Pending, Poll::Ready)
+    });
+    let place = closed.await;
+    drop(streams.remove(place));
+}
+
+#[tokio::test]
+async fn nobody_loses_a_place_that_nobody_wants() {
+    let _covers = covers::covers(&["NM-07"]);
+    let patient = Duration::from_secs(120);
+    let config = Northbound { connections_max: 3, idle_deadline: patient, ..short() };
+    let harness = Harness::with(config).await;
+    let headers = format!("GET /v1/payments/P1 HTTP/1.1\r\nAuthorization: Bearer {BEARER}\r\n\r\n");
+    let mut tills = Vec::new();
+    for _ in 0..3 {
+        let mut till = TcpStream::connect(harness.at).await.unwrap();
+        till.write_all(headers.as_bytes()).await.unwrap();
+        tills.push(till);
+    }
+    // Each is answered, and again: every place is taken all the while.
+    for _ in 0..2 {
+        for till in &mut tills {
+            let mut answer = vec![0; 4_096];
+            let read = till.read(&mut answer).await.unwrap();
+            assert!(answer[..read].starts_with(b"HTTP/1.1 404"));
+            till.write_all(headers.as_bytes()).await.unwrap();
+        }
+    }
 }

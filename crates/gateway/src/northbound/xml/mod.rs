@@ -25,7 +25,7 @@ use state_machine::till::{self, PayAnswer, ReverseAnswer};
 use state_machine::{OrderKey, Record, UnixMs};
 use store::merchant::{Mode, Status};
 
-use super::server::{Reply, Strike, read_body};
+use super::server::{Reply, Standing, Strike, read_body};
 use super::tls::PeerCertificate;
 use super::{Gateway, Known, Waited, wait};
 use crate::clock::Clock;
@@ -137,6 +137,7 @@ pub(super) async fn handle(
             return reply;
         }
     };
+    Standing::prove(&head.extensions);
     match asked {
         Asked::Pay(payment, hold) => pay(gateway, *payment, hold, &caller).await,
         Asked::Query(order, patience, absent_after_ms) => {
