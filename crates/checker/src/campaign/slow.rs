@@ -100,10 +100,12 @@ pub async fn run(bench: &Bench, args: &SlowArgs, say: &dyn Fn(String)) -> anyhow
         policy.connections_max = places;
     })
     .await?;
-    let tls = if args.plain { None } else { Some(Arc::new(trusting(&rig)?)) };
+    let speaks = || if args.plain { Ok(None) } else { trusting(&rig).map(|tls| Some(Arc::new(tls))) };
+    // Each its own: what sessions are kept in has a lock, and the herd's thread, which weighs less, would hold it.
+    let (tls, herd_tls) = (speaks()?, speaks()?);
     let identity = rig.site.merchants.first().context("a merchant")?.clone();
     let merchant = Arc::new(Merchant { key: Key::new(&identity.key)?, identity });
-    let client = Arc::new(Client::over(rig.site.gateway, tls.clone()));
+    let client = Arc::new(Client::over(rig.site.gateway, tls));
     let (mut quiet, mut besieged) = (Vec::new(), Vec::new());
     let (mut least, mut came, mut pressure) = (u64::MAX, 0, 0);
     let mut number = 0_u64;
@@ -113,7 +115,7 @@ pub async fn run(bench: &Bench, args: &SlowArgs, say: &dyn Fn(String)) -> anyhow
         quiet.push(measure(&client, &merchant, args, &mut number).await?);
         say(format!("round {} of {}: {} connections come", round + 1, args.rounds, args.connections));
         let herd =
-            Herd::start(rig.site.gateway, tls.clone(), usize::try_from(args.connections)?, from).await?;
+            Herd::start(rig.site.gateway, herd_tls.clone(), usize::try_from(args.connections)?, from).await?;
         // As many as there are places for, but for those between two lives.
         let enough = args.connections.min(places) * 8 / 10;
         until(|held| held >= enough, &rig).await.context("the slow connections do not come together")?;

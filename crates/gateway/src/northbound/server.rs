@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,6 +45,9 @@ pub type Reply = Response<Body>;
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a newcomer waits for who was told to make room, before another one is told.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
+/// Newcomers that wait for such a place at once; more are turned away. Nobody waits for them: who accepts connections goes
+/// on, or every other till would wait as well.
+pub(super) const THRESHOLD_MAX: usize = 32;
 /// So many answers marked with [`Strike`] in a row close a connection.
 pub const STRIKES_MAX: u32 = 16;
 /// Buffer of a connection.
@@ -140,8 +144,11 @@ pub async fn serve<A: Accept, H: Handler>(
     mut life: watch::Receiver<Life>,
 ) {
     let permits = usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS);
+    let door = Mutex::new(Door::new(limits.connections_max, limits.newcomers_per_second));
     let server = Arc::new(Server {
         handler,
+        door,
+        threshold: Arc::new(Semaphore::new(THRESHOLD_MAX)),
         limits,
         life: life.clone(),
         links: Mutex::new(BTreeMap::new()),
@@ -151,7 +158,6 @@ pub async fn serve<A: Accept, H: Handler>(
         addresses: Arc::default(),
         known: Arc::default(),
     });
-    let mut door = Door::new(server.limits.connections_max, server.limits.newcomers_per_second);
     loop {
         let stopping = async {
             // Closed without a word means that nobody is left to stop us.
@@ -160,9 +166,9 @@ pub async fn serve<A: Accept, H: Handler>(
         tokio::select! {
             biased;
             () = stopping => break,
-            accepted = server.next(&listener, &mut door) => match accepted {
-                Ok((arrived, came, held)) => {
-                    tokio::spawn(Arc::clone(&server).connection(listener.open(arrived), came, held));
+            accepted = server.next(&listener) => match accepted {
+                Ok((arrived, came, entry)) => {
+                    tokio::spawn(Arc::clone(&server).connection(listener.open(arrived), came, entry));
                 }
                 Err(err) => {
                     tracing::warn!(%err, "cannot accept connections");
@@ -181,6 +187,8 @@ pub async fn serve<A: Accept, H: Handler>(
 
 struct Server<H> {
     handler: Arc<H>,
+    door: Mutex<Door>,
+    threshold: Arc<Semaphore>,
     limits: Limits,
     life: watch::Receiver<Life>,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
@@ -196,6 +204,12 @@ struct Server<H> {
 struct Came {
     peer: SocketAddr,
     neighbour: bool,
+}
+
+/// What a connection comes in with: its place, or one on the threshold until it has one.
+enum Entry {
+    Place(OwnedSemaphorePermit),
+    Threshold(OwnedSemaphorePermit),
 }
 
 /// What a connection holds for as long as it is open.
@@ -225,7 +239,10 @@ impl<H: Handler> Server<H> {
     /// Waits for a connection that finds a place. When every place is taken, somebody else's becomes its place; but only
     /// so often a second, and whoever comes too many is turned away at once. As long as that happens, places that fall
     /// free are given out no faster.
-    async fn next<A: Accept>(&self, listener: &A, door: &mut Door) -> io::Result<(A::Arrived, Came, Held)> {
+    async fn next<A: Accept>(
+        &self,
+        listener: &A,
+    ) -> io::Result<(A::Arrived, Came, (Entry, Option<Counted>))> {
         loop {
             let (arrived, peer) = listener.accept().await?;
             let Some(counted) = self.addresses.enter(peer, self.limits.address_connections_max) else {
@@ -235,56 +252,83 @@ impl<H: Handler> Server<H> {
                 continue;
             };
             let came = Came { peer, neighbour: self.known.has(peer.ip()) };
-            let free = Arc::clone(&self.places).try_acquire_owned().ok();
-            let now_us = Clock::tick().as_ms().saturating_mul(1_000);
-            let is_quiet = free.is_some() && !door.is_besieged(self.now_ms());
-            if is_quiet || door.admits(came.neighbour, now_us) {
-                let place = match free {
-                    Some(place) => place,
-                    None => self.make_room(door).await?,
-                };
-                return Ok((arrived, came, (place, counted)));
+            if let Some(entry) = self.entry(came) {
+                return Ok((arrived, came, (entry, counted)));
             }
-            metrics::refused(Refusal::NoPlace);
             A::turn_away(arrived, FULL);
-            if let Some(count) = door.turned_away(self.now_ms()) {
-                let places = self.limits.connections_max;
-                tracing::warn!(%peer, places, count, "every connection is taken: newcomers are turned away");
-            }
         }
     }
 
-    /// Closes the connection that is of least use, and waits for its place: first of those on which nobody has shown to
-    /// be a till for longer than a till takes, strangers before neighbours of tills and the oldest before the others;
-    /// then of tills that have been in the middle of asking as long, or idle longest (NM-07).
-    async fn make_room(&self, door: &mut Door) -> io::Result<OwnedSemaphorePermit> {
+    /// Whether somebody who has just come gets in.
+    fn entry(&self, came: Came) -> Option<Entry> {
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = self.now_ms();
+        let free = Arc::clone(&self.places).try_acquire_owned().ok();
+        let is_quiet = free.is_some() && !door.is_besieged(now_ms);
+        if is_quiet || door.admits(came.neighbour, Clock::tick().as_ms().saturating_mul(1_000)) {
+            if let Some(place) = free {
+                return Some(Entry::Place(place));
+            }
+            if let Ok(waits) = Arc::clone(&self.threshold).try_acquire_owned() {
+                self.displace(&mut door);
+                return Some(Entry::Threshold(waits));
+            }
+        }
+        metrics::refused(Refusal::NoPlace);
+        if let Some(count) = door.turned_away(now_ms) {
+            let (peer, places) = (came.peer, self.limits.connections_max);
+            tracing::warn!(%peer, places, count, "every connection is taken: newcomers are turned away");
+        }
+        None
+    }
+
+    /// Closes the connection that is of least use: first of those on which nobody has shown to be a till for longer than
+    /// a till takes, strangers before neighbours of tills and the oldest before the others; then of tills that have been
+    /// in the middle of asking as long, or idle longest (NM-07).
+    fn displace(&self, door: &mut Door) {
+        let chosen = door.choose(self.now_ms(), || {
+            let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            links.values().cloned().collect::<Vec<_>>().into_iter()
+        });
+        if let Some((why, link)) = chosen {
+            link.leave(why);
+        }
+    }
+
+    /// Waits for a place that somebody was told to leave; `None` when the listener has given up.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let mut place = pin!(Arc::clone(&self.places).acquire_owned());
         loop {
-            let chosen = door.choose(self.now_ms(), || {
-                let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-                links.values().cloned().collect::<Vec<_>>().into_iter()
-            });
-            if let Some((why, link)) = chosen {
-                link.leave(why);
+            if let Ok(place) = tokio::time::timeout(ROOM_PAUSE, place.as_mut()).await {
+                return place.ok();
             }
-            // Where nobody may go, or who was told to is still being answered, we look again.
-            let place = Arc::clone(&self.places).acquire_owned();
-            if let Ok(place) = tokio::time::timeout(ROOM_PAUSE, place).await {
-                return place.map_err(|_| io::ErrorKind::Interrupted.into());
-            }
+            // Nobody could be told to go, or who was told is still being answered.
+            self.displace(&mut self.door.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
-    async fn connection<O, S>(self: Arc<Self>, opening: O, came: Came, held: Held)
-    where
+    async fn connection<O, S>(
+        self: Arc<Self>,
+        opening: O,
+        came: Came,
+        (entry, counted): (Entry, Option<Counted>),
+    ) where
         O: Future<Output = io::Result<Opened<S>>> + Send,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Came { peer, neighbour } = came;
+        let place = match entry {
+            Entry::Place(place) => place,
+            Entry::Threshold(_waits) => match self.place().await {
+                Some(place) => place,
+                None => return,
+            },
+        };
         let link = Arc::new(Link::new(self.opened, neighbour));
         let name = self.names.fetch_add(1, Ordering::Relaxed);
         self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::clone(&link));
         metrics::connection(true);
-        let _listed = Listed { server: &*self, name, _held: held };
+        let _listed = Listed { server: &*self, name, _held: (place, counted) };
 
         let opening = tokio::time::timeout(self.limits.handshake_deadline, opening);
         let opened = tokio::select! {

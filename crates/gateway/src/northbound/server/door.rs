@@ -24,7 +24,10 @@ const CANDIDATES_MS: u64 = 200;
 /// How often it is said that newcomers are turned away.
 const SAY_EVERY_MS: u64 = 1_000;
 
-/// Of one listener, and used only by who accepts its connections.
+/// If not even so many were found, it is not looked again before so long: who may not go yet will not at once.
+const LOOK_AGAIN_MS: u64 = 20;
+
+/// Of one listener.
 #[derive(Debug)]
 pub(super) struct Door {
     per_second: u32,
@@ -34,7 +37,9 @@ pub(super) struct Door {
     neighbours: Rate,
     /// Who may go, the most useless last, as it was at `looked_ms`.
     candidates: Vec<((Useless, u64), Arc<Link>)>,
-    looked_ms: u64,
+    looked_ms: Option<u64>,
+    /// Whether there were more than [`CANDIDATES`].
+    more: bool,
     turned_away: u64,
     turned_away_ms: Option<u64>,
     said_ms: Option<u64>,
@@ -48,7 +53,8 @@ impl Door {
             strangers: Rate::default(),
             neighbours: Rate::default(),
             candidates: Vec::new(),
-            looked_ms: 0,
+            looked_ms: None,
+            more: false,
             turned_away: 0,
             turned_away_ms: None,
             said_ms: None,
@@ -84,11 +90,15 @@ impl Door {
         now_ms: u64,
         all: impl FnOnce() -> L,
     ) -> Option<(Useless, Arc<Link>)> {
-        if now_ms.saturating_sub(self.looked_ms) >= CANDIDATES_MS {
+        let looked = self.looked_ms.map(|looked| now_ms.saturating_sub(looked));
+        if looked.is_some_and(|ago| ago >= CANDIDATES_MS) {
             self.candidates.clear();
         }
         if let Some(chosen) = self.next(now_ms) {
             return Some(chosen);
+        }
+        if !self.more && looked.is_some_and(|ago| ago < LOOK_AGAIN_MS) {
+            return None;
         }
         self.look(now_ms, all());
         self.next(now_ms)
@@ -106,10 +116,11 @@ impl Door {
     }
 
     fn look(&mut self, now_ms: u64, all: impl Iterator<Item = Arc<Link>>) {
-        self.looked_ms = now_ms;
+        self.looked_ms = Some(now_ms);
         let useless = all.filter_map(|link| link.useless_since_ms(now_ms).map(|since| (since, link)));
         self.candidates.extend(useless);
-        if self.candidates.len() > CANDIDATES {
+        self.more = self.candidates.len() > CANDIDATES;
+        if self.more {
             self.candidates.select_nth_unstable_by_key(CANDIDATES, |(since, _)| *since);
             self.candidates.truncate(CANDIDATES);
         }

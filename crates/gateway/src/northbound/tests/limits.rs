@@ -2,17 +2,22 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use signer::Kind;
+use state_machine::record::State;
+use state_machine::shard::Said;
 use store::Settings;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
+use super::super::server::THRESHOLD_MAX;
 use super::support::{
-    BEARER, Harness, KEY, NUMBER, OTHER_KEY, SUB_MCH_ID, about, merchant, micropay, short, signed,
+    BEARER, Harness, KEY, NUMBER, OTHER_KEY, SUB_MCH_ID, Script, about, merchant, micropay, paid, record,
+    short, signed,
 };
 use crate::config::Northbound;
 use crate::merchants::{Directory, Merchant};
@@ -177,6 +182,58 @@ async fn tills_keep_their_places_and_get_in_however_many_strangers_come() {
     // A till that comes from where tills come gets in all the same, and the one before has lost nothing.
     assert_eq!(harness.post("/pay/orderquery", &query).await.get("err_code"), "ORDERNOTEXIST");
     assert!(answered(&mut till).await);
+}
+
+#[tokio::test]
+async fn who_is_being_answered_keeps_its_place_and_few_wait_for_one() {
+    const PLACES: u32 = 400;
+    let _covers = covers::covers(&["NM-07", "INV-24"]);
+    let patient = Duration::from_secs(120);
+    let config = Northbound {
+        connections_max: PLACES,
+        hold: patient,
+        idle_deadline: patient,
+        merchant_burst: 1_000,
+        ..short()
+    };
+    let harness = Harness::with(config).await;
+    harness.script(Script::Unheard);
+    let request = |path: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let pay = request(PAY, &signed(KEY, Kind::Md5, &micropay()));
+    let mut tills = Vec::new();
+    for asked in 1..=PLACES {
+        let mut till = TcpStream::connect(harness.at).await.unwrap();
+        till.write_all(pay.as_bytes()).await.unwrap();
+        harness.engine.asked(usize::try_from(asked).unwrap()).await;
+        tills.push(till);
+    }
+    // Newcomers come, and slowly enough, until as many wait for a place as may.
+    let mut waiting = Vec::new();
+    let told = loop {
+        let mut newcomer = TcpStream::connect(harness.at).await.unwrap();
+        let mut told = String::new();
+        let soon = Duration::from_millis(20);
+        match tokio::time::timeout(soon, newcomer.read_to_string(&mut told)).await {
+            Ok(read) => {
+                read.unwrap();
+                break told;
+            }
+            Err(_) => waiting.push(newcomer),
+        }
+        assert!(waiting.len() < 10 * THRESHOLD_MAX, "nobody is turned away");
+    };
+    assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+    // The tills are told what became of their payment, and then there is place.
+    harness.engine.tell(&Arc::new(paid(record(NUMBER, State::Accepted))), Said::Fresh);
+    for till in &mut tills {
+        assert!(till.read(&mut [0; 12]).await.unwrap() > 0);
+    }
+    let query = request("/pay/orderquery", &signed(KEY, Kind::Md5, &about(NUMBER)));
+    let mut first = waiting.remove(0);
+    first.write_all(query.as_bytes()).await.unwrap();
+    assert!(first.read(&mut [0; 12]).await.unwrap() > 0);
 }
 
 /// Waits until one of them is closed, and takes it out.
