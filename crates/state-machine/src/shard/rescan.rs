@@ -177,9 +177,10 @@ impl Shard {
             }
         }
         let until = now.tick.saturating_add(request.patience_ms);
-        let waiting = self.sales.behind.entry(first).or_default();
-        if waiting.len() < BEHIND_MAX && until > now.tick {
-            waiting.push(Behind { request: *request, until });
+        // No empty list: whoever is in it stands at the till.
+        let waiting = self.sales.behind.get(&first).map_or(0, Vec::len);
+        if waiting < BEHIND_MAX && until > now.tick {
+            self.sales.behind.entry(first).or_default().push(Behind { request: *request, until });
         } else {
             self.refuse_for(request, first);
         }

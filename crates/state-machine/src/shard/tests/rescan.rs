@@ -1,6 +1,7 @@
 //! A cashier who scans again: the second payment is sent only when the first cannot be charged any more.
 
 use super::rig::Rig;
+use crate::absence::{Absence, Absences, AbsentTill};
 use crate::rescan::{Rescan, RescanRule, Rescans};
 
 const WINDOW_MS: u64 = 90_000;
@@ -164,4 +165,17 @@ fn the_second_is_told_how_the_first_stands() {
 #[test]
 fn payments_are_not_held_against_each_other_unless_their_merchant_wants_it() {
     check(RescanRule::Off, &[("two of one sale", "pay a:A7 mark @2 pay", "ACCEPTED SEND")]);
+}
+
+/// Who does not wait stands there no longer: money that comes to light later is nobody's.
+#[test]
+fn a_second_that_does_not_wait_is_no_till_that_listens() {
+    let mut rig = Rig::configured(|config| {
+        config.rescans = Rescans::new(Rescan { rule: RescanRule::Settle, window_ms: WINDOW_MS }, []);
+        config.absences = Absences::new(Absence { rule: AbsentTill::Reverse, after_ms: 20_000 }, []);
+    });
+    rig.run("pay a:A7 gone +5s mark @2 pay:impatient gone @1 +1s q:paid +19999");
+    assert_eq!(rig.words(), "first=P0000001:awaiting_password", "{}", rig.diary());
+    rig.run("mark +1");
+    assert!(rig.words().starts_with("REVERSING(absent_till)"), "{}", rig.diary());
 }

@@ -207,6 +207,10 @@ impl Rig {
                 "pay:first" => self.pay(1, Wait::FirstWord, None),
                 "pay:at-once" => self.pay(1, Wait::Nothing, None),
                 "pay:stale" => self.pay(1, Wait::Definite, Some(0)),
+                "pay:impatient" => {
+                    let request = PayRequest { patience_ms: 0, ..self.request() };
+                    self.step([Input::Pay(request)]);
+                }
                 "pay:dear" => self.pay_for(FEN + 1, TILL),
                 "pay:elsewhere" => self.pay_for(FEN, TILL + 1),
                 "pay:in-time" => self.pay(1, Wait::Definite, Some(1)),
