@@ -326,6 +326,8 @@ struct Early {
 }
 
 impl Handler for Early {
+    const PROVES: bool = true;
+
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
         if Clock::tick() < self.until {
             sleep_until(Clock::instant(self.until)).await;

@@ -130,6 +130,11 @@ impl Link {
         self.evicted.store(false, Ordering::Relaxed);
     }
 
+    /// Whether a till has shown to be on it.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven_ms.load(Ordering::Relaxed) != NOT_PROVEN
+    }
+
     pub(super) fn is_evicted(&self) -> bool {
         self.evicted.load(Ordering::Relaxed)
     }

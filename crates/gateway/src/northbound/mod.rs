@@ -75,6 +75,8 @@ impl Gateway {
 }
 
 impl Handler for Gateway {
+    const PROVES: bool = true;
+
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
         let link = request.extensions().get::<Arc<Link>>().cloned();
         let path = request.uri().path();

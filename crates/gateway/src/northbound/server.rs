@@ -6,6 +6,7 @@
 mod addresses;
 mod door;
 mod exchange;
+mod lobby;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 use addresses::{Addresses, Counted, Known};
 use door::Door;
+use lobby::Lobby;
 
 use super::accept::{Accept, FULL, Opened, Protocol, TOO_MANY};
 use super::body::Body;
@@ -76,6 +78,10 @@ impl Standing {
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
+    /// Whether it says [`Standing::prove`] of whoever has shown to be a till: then a connection of which it has not said
+    /// so yet must be content with what processor the others leave.
+    const PROVES: bool = false;
+
     /// Answers one request; dropped if the peer hangs up. A panic in it answers 500 and ends only this request.
     fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Reply> + Send;
 }
@@ -151,6 +157,11 @@ pub async fn serve<A: Accept, H: Handler>(
         addresses: Arc::default(),
         known: Arc::default(),
     });
+    let lobby = H::PROVES.then(Lobby::open).transpose();
+    let lobby = lobby.unwrap_or_else(|err| {
+        tracing::warn!(%err, "newcomers have no threads of their own: they share those of the tills");
+        None
+    });
     let mut door = Door::new(server.limits.connections_max, server.limits.newcomers_per_second);
     loop {
         let stopping = async {
@@ -162,12 +173,18 @@ pub async fn serve<A: Accept, H: Handler>(
             () = stopping => break,
             accepted = server.next(&listener, &mut door) => match accepted {
                 Ok((arrived, came, held)) => {
-                    tokio::spawn(Arc::clone(&server).connection(
+                    let link = Arc::new(Link::new(server.opened, came.neighbour));
+                    let connection = Arc::clone(&server).connection(
                         listener.open(arrived),
                         A::unacknowledged,
-                        came,
+                        came.peer,
+                        Arc::clone(&link),
                         held,
-                    ));
+                    );
+                    match &lobby {
+                        Some(lobby) => lobby.enter(link, connection),
+                        None => drop(tokio::spawn(connection)),
+                    }
                 }
                 Err(err) => {
                     tracing::warn!(%err, "cannot accept connections");
@@ -283,14 +300,13 @@ impl<H: Handler> Server<H> {
         self: Arc<Self>,
         opening: O,
         unacked: fn(&S) -> Option<u32>,
-        came: Came,
+        peer: SocketAddr,
+        link: Arc<Link>,
         held: Held,
     ) where
         O: Future<Output = io::Result<Opened<S>>> + Send,
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Came { peer, neighbour } = came;
-        let link = Arc::new(Link::new(self.opened, neighbour));
         let name = self.names.fetch_add(1, Ordering::Relaxed);
         self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::clone(&link));
         metrics::connection(true);

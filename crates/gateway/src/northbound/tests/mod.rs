@@ -6,6 +6,7 @@ mod held;
 mod http;
 mod json;
 mod limits;
+mod lobby;
 mod pki;
 mod stream;
 mod support;

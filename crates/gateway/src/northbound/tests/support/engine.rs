@@ -83,10 +83,10 @@ impl TestEngine {
         }
     }
 
-    fn note(&self, call: Call) {
-        let mut calls = self.calls.lock().unwrap();
-        calls.push(call);
-        self.asked.send_replace(calls.len());
+    /// Notes the call; told to who waits for it when what it did is done.
+    fn note(&self, call: Call) -> Noted<'_> {
+        self.calls.lock().unwrap().push(call);
+        Noted(self)
     }
 
     /// Waits until the engine was asked `count` times.
@@ -150,9 +150,19 @@ impl TestEngine {
     }
 }
 
+/// A call that is being served.
+struct Noted<'e>(&'e TestEngine);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let count = self.0.calls.lock().unwrap().len();
+        self.0.asked.send_modify(|asked| *asked = count.max(*asked));
+    }
+}
+
 impl Engine for TestEngine {
     fn pay(&self, request: NewPayment) -> oneshot::Receiver<Told> {
-        self.note(Call::Pay(request.clone()));
+        let _noted = self.note(Call::Pay(request.clone()));
         let (sender, receiver) = oneshot::channel();
         if let Script::Shut(why) = *self.script.lock().unwrap() {
             sender.send(Told::Refused(why)).unwrap();
@@ -200,7 +210,7 @@ impl Engine for TestEngine {
     }
 
     fn reverse(&self, key: OrderKey, provider: ProviderId) -> oneshot::Receiver<Told> {
-        self.note(Call::Reverse(key, provider));
+        let _noted = self.note(Call::Reverse(key, provider));
         let (sender, receiver) = oneshot::channel();
         let state = |state| Arc::new(Record { key, cause: Some(Cause::Till), ..record(NUMBER, state) });
         let answer = |record, said| Told::Answer { record, said };
@@ -225,17 +235,17 @@ impl Engine for TestEngine {
             Some(record) => drop(sender.send(Told::Answer { record, said: Said::Watched })),
             None => self.waiting.lock().unwrap().push(sender),
         }
-        self.note(Call::Watch(key, wait));
+        let _noted = self.note(Call::Watch(key, wait));
         receiver
     }
 
     fn find(&self, key: &OrderKey) -> Lookup<Option<Arc<Record>>> {
-        self.note(Call::Find);
+        let _noted = self.note(Call::Find);
         self.lookup(self.records.lock().unwrap().get(key).cloned())
     }
 
     fn find_by_transaction(&self, merchant: MerchantId, id: &TransactionId) -> Lookup<Option<Arc<Record>>> {
-        self.note(Call::FindTransaction(merchant));
+        let _noted = self.note(Call::FindTransaction(merchant));
         let records = self.records.lock().unwrap();
         let is_it = |record: &&Arc<Record>| {
             record.key.merchant == merchant
