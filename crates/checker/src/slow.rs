@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -25,8 +26,6 @@ const DRIP: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(500);
 /// Between two connections that are opened: a herd at once would be another test.
 const PACE: Duration = Duration::from_micros(1_200);
-/// How much less the herd's thread weighs than a till's or the switch's: elsewhere its work is done by other machines.
-const HERD_NICE: i32 = 10;
 /// Addresses of the herd, where it comes from others than tills.
 const ADDRESSES: usize = 200;
 /// The beginning of a TLS handshake whose rest never comes: a record of 512 bytes that announces a ClientHello.
@@ -113,8 +112,10 @@ impl Herd {
             tasks.shutdown().await;
         };
         let thread = std::thread::Builder::new().name("herd".to_owned()).spawn(move || {
-            // Of this thread alone; where it is refused, the herd is only harder to bear.
-            let _ = setpriority_process(None, HERD_NICE);
+            // Elsewhere its work is done by other machines: here it takes what is left over, also when it has just
+            // begun. Of this thread alone; where that is refused, the herd is only harder to bear.
+            let thread = gettid().as_raw_nonzero().to_string();
+            let _ = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
             runtime.block_on(herd);
         })?;
         come.await.context("the herd does not come")?;

@@ -18,12 +18,16 @@ use signer::{Case, Key, Kind, Scratch};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::credentials::TestMerchant;
 
 /// How long a till waits for an answer: longer than the switch ever holds one back.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A connection that has been idle for longer is not used again: the switch may be closing it in that very moment, and
+/// a request on it would be lost. Less than `idle_deadline_ms`.
+const IDLE_MAX: Duration = Duration::from_secs(45);
 
 /// An answer that was read and whose signature is right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub struct Client {
 struct Connection {
     send: SendRequest<Full<Bytes>>,
     task: JoinHandle<()>,
+    /// When it was last used.
+    used: Instant,
 }
 
 impl Drop for Connection {
@@ -113,13 +119,14 @@ impl Client {
     ) -> Result<Answer, NoAnswer> {
         let body = request(merchant, kind, fields);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = match idle.filter(|connection| connection.send.is_ready()) {
+        let mut connection = match idle.filter(Connection::is_usable) {
             Some(connection) => connection,
             None => self.connect().await?,
         };
         let answer = tokio::time::timeout(PATIENCE, connection.post(path, body)).await;
         let answer = answer.map_err(|_| NoAnswer::Lost)??;
         if connection.send.ready().await.is_ok() {
+            connection.used = Instant::now();
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
         Answer::read(&merchant.key, kind, &answer, &mut Reader::new(), &mut Scratch::new())
@@ -160,7 +167,11 @@ impl Connection {
             // How it ends is seen by whoever waits for an answer.
             let _ = connection.await;
         });
-        Ok(Self { send, task })
+        Ok(Self { send, task, used: Instant::now() })
+    }
+
+    fn is_usable(&self) -> bool {
+        self.send.is_ready() && self.used.elapsed() < IDLE_MAX
     }
 
     async fn post(&mut self, path: &'static str, body: Vec<u8>) -> Result<Bytes, NoAnswer> {
