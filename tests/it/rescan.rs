@@ -10,6 +10,7 @@ use state_machine::rescan::RescanRule;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use crate::hostile::Road;
 use crate::support::till::{Answer, Till};
 use crate::support::{World, until};
 
@@ -164,4 +165,18 @@ async fn a_till_that_has_the_answer_serves_the_next_customer() {
     becomes(&world, &switch, "SECOND-0", State::Paid).await;
     assert_eq!(word(&till.query("SECOND-0").await, "trade_state"), "SUCCESS");
     next_customer_is_served(&till, "SECOND", 500).await;
+}
+
+/// Over TLS the kernel acknowledges what the till has, as without; in HTTP/2 a connection goes on, and tells by its next
+/// frame or its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_arrived_over_tls_is_known_too() {
+    let world = world(RescanRule::Refuse).await;
+    let switch = world.switch_over_tls().await;
+    for (prefix, fen, http2) in [("HTTP1", FEN, false), ("HTTP2", 500, true)] {
+        let till = world.till(&switch, 0).over(Road::over_tls(world.trusting(), http2));
+        let told = till.pay(&format!("{prefix}-0"), Code::for_customer(0, fen).as_str(), fen).await;
+        assert_eq!(word(&told, "result_code"), "SUCCESS", "{told:?}");
+        next_customer_is_served(&till, prefix, fen).await;
+    }
 }

@@ -18,7 +18,7 @@ use signer::{Case, Key, Kind, Scratch};
 
 use crate::support::World;
 use class::{BEARER, CODE, Class, KEY, NUMBER, QUERY, THEIRS, Want, about, post, signed};
-use road::Road;
+pub(crate) use road::Road;
 
 /// What the switch logs, one line an event.
 #[derive(Clone, Default)]

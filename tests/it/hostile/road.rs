@@ -23,7 +23,7 @@ const FRAMED: [&str; 4] = ["host", "connection", "content-length", "transfer-enc
 
 /// What lies between a till and the switch.
 #[derive(Clone)]
-pub(super) enum Road {
+pub(crate) enum Road {
     /// TCP.
     Plain,
     /// TLS, and HTTP/1.1 in it.
@@ -34,7 +34,7 @@ pub(super) enum Road {
 
 impl Road {
     /// Over TLS to whom `config` trusts; in HTTP/2 if `http2`.
-    pub(super) fn over_tls(mut config: ClientConfig, http2: bool) -> Self {
+    pub(crate) fn over_tls(mut config: ClientConfig, http2: bool) -> Self {
         config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let connector = TlsConnector::from(Arc::new(config));
         if http2 { Self::Http2(connector) } else { Self::Tls(connector) }
@@ -43,7 +43,7 @@ impl Road {
     /// Sends `bytes` on a connection of its own and reads to its end; returns the till's address and what came. In
     /// HTTP/2 the request that they are is asked, and what came is written as HTTP/1.1; `None` where HTTP/2 has no
     /// such request.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         at: SocketAddr,
         bytes: &[u8],

@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use signer::{Key, Kind, Scratch};
 use tokio::net::TcpStream;
 
+use crate::hostile::Road;
+
 /// An answer's fields.
 pub(crate) type Answer = BTreeMap<String, String>;
 
@@ -21,6 +23,7 @@ pub(crate) struct Till {
     appid: String,
     key: String,
     pub(crate) kind: Kind,
+    road: Road,
 }
 
 impl Till {
@@ -31,7 +34,13 @@ impl Till {
             appid: appid.to_owned(),
             key: key.to_owned(),
             kind: Kind::Md5,
+            road: Road::Plain,
         }
+    }
+
+    /// The same till, over TLS.
+    pub(crate) fn over(self, road: Road) -> Self {
+        Self { road, ..self }
     }
 
     /// Where it sends to.
@@ -95,6 +104,9 @@ impl Till {
 
     /// Sends `body` as it is.
     pub(crate) async fn send(&self, path: &str, body: String) -> (StatusCode, String) {
+        if !matches!(self.road, Road::Plain) {
+            return self.send_over_tls(path, &body).await;
+        }
         let stream = TcpStream::connect(self.gateway).await.expect("the gateway listens");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
@@ -111,6 +123,19 @@ impl Till {
         drop(sender);
         connection.abort();
         (status, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+impl Till {
+    async fn send_over_tls(&self, path: &str, body: &str) -> (StatusCode, String) {
+        let length = body.len();
+        let head = "Host: gateway\r\nConnection: close\r\nContent-Length";
+        let bytes = format!("POST {path} HTTP/1.1\r\n{head}: {length}\r\n\r\n{body}");
+        let (_, answer) = self.road.send(self.gateway, bytes.as_bytes(), false).await.expect("an answer");
+        let answer = String::from_utf8(answer).expect("text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).expect("a status").parse().expect("a status");
+        (status, body.to_owned())
     }
 }
 
