@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use protocol::fact::{Paid, Row};
 use protocol::{Fen, Fields, TransactionId};
+use serde_json::json;
 use state_machine::record::{Cause, State};
 use state_machine::shard::Outcome;
 use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
@@ -50,6 +51,7 @@ fn main() {
         "| records | store p50 | p99 | p99.9 | records/s | bare p50 | p99 | p99.9 | records/s | ratio |"
     );
     eprintln!("|---|---|---|---|---|---|---|---|---|---|");
+    let mut measured = Vec::new();
     for &(size, commits, turns) in scale.sizes {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..turns {
@@ -63,7 +65,14 @@ fn main() {
                 })
             }));
         }
-        report(size, ours, theirs);
+        measured.push(report(size, ours, theirs));
+    }
+    // For `ratios`; what ran once says nothing.
+    let criterion = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion");
+    if std::env::args().any(|arg| arg == "--bench") {
+        std::fs::create_dir_all(&criterion).expect("a directory");
+        let text = serde_json::Value::from(measured).to_string();
+        std::fs::write(criterion.join("store.json"), text).expect("disk space");
     }
 }
 
@@ -84,18 +93,27 @@ fn timed(work: impl FnOnce()) -> Duration {
     started.elapsed()
 }
 
+/// Prints one line, and gives it as `ratios` reads it.
 #[expect(clippy::float_arithmetic, reason = "rates and ratios for people")]
-fn report(size: usize, mut ours: Vec<Duration>, mut theirs: Vec<Duration>) {
+fn report(size: usize, mut ours: Vec<Duration>, mut theirs: Vec<Duration>) -> serde_json::Value {
     let line = |times: &mut Vec<Duration>| {
         let total: Duration = times.iter().sum();
         let records = u32::try_from(size * times.len()).expect("a few million");
         let rate = f64::from(records) / total.as_secs_f64();
         times.sort_unstable();
         let at = |per_mille: usize| times[(times.len() - 1) * per_mille / 1_000].as_micros();
-        (format!("{} µs | {} µs | {} µs | {rate:.0}", at(500), at(990), at(999)), rate)
+        let p99_us = u64::try_from(at(990)).expect("a few seconds");
+        (format!("{} µs | {p99_us} µs | {} µs | {rate:.0}", at(500), at(999)), rate, p99_us)
     };
-    let ((ours, our_rate), (theirs, their_rate)) = (line(&mut ours), line(&mut theirs));
-    eprintln!("| {size} | {ours} | {theirs} | {:.2} |", our_rate / their_rate);
+    let ((our_line, our_rate, our_p99), (line, rate, p99)) = (line(&mut ours), line(&mut theirs));
+    eprintln!("| {size} | {our_line} | {line} | {:.2} |", our_rate / rate);
+    json!({
+        "records": size,
+        "store_per_second": our_rate,
+        "bare_per_second": rate,
+        "store_p99_us": our_p99,
+        "bare_p99_us": p99,
+    })
 }
 
 /// Orders as they come and are paid.

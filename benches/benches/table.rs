@@ -5,7 +5,9 @@
 //! is 8 words. `DashMap` does the same with the same hash, once with values that each transition replaces
 //! (`Arc<[u64; 8]>`) and once with values that are locked and changed in place (`Arc<Mutex<[u64; 8]>>`). It finds
 //! them by key; the table does so too in `table_by_key`, and by handle, as its owner would, in `table`. `watched` runs with
-//! a thread beside it that looks up live orders without a pause.
+//! a thread beside it that looks up live orders without a pause. In `two` each of two threads lives with orders of its
+//! own and looks up two of the other's in each life, as shards and connections do; papaya and scc too, which share one map as
+//! `DashMap` does.
 //!
 //! `cargo bench -p hufu-benches --bench table`
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
@@ -104,9 +106,14 @@ impl Watcher for Reader<8> {
 
 type Map<E> = Arc<DashMap<u64, Arc<E>, BuildHasherDefault<Mix>>>;
 
+/// Room for twice as many as are live.
+fn capacity() -> usize {
+    usize::try_from(2 * LIVE).expect("a small number")
+}
+
 fn map<E>() -> Map<E> {
-    let live = usize::try_from(LIVE).expect("a small number");
-    Arc::new(DashMap::with_capacity_and_hasher(2 * live, BuildHasherDefault::default()))
+    // What two threads share holds the orders of both.
+    Arc::new(DashMap::with_capacity_and_hasher(2 * capacity(), BuildHasherDefault::default()))
 }
 
 struct Replaced(Map<Value>);
@@ -169,6 +176,69 @@ impl Watcher for Locked {
     }
 }
 
+/// Values that each transition replaces.
+#[derive(Clone)]
+struct Papaya(Arc<papaya::HashMap<u64, Arc<Value>, BuildHasherDefault<Mix>>>);
+
+impl Orders for Papaya {
+    type Watcher = Self;
+
+    fn insert(&mut self, key: u64) {
+        self.0.pin().insert(key, Arc::new(value(key, 0)));
+    }
+
+    fn update(&mut self, key: u64, _: u64, state: u64) {
+        assert!(self.0.pin().insert(key, Arc::new(value(key, state))).is_some());
+    }
+
+    fn remove_oldest(&mut self, key: u64) {
+        assert!(self.0.pin().remove(&key).is_some());
+    }
+
+    fn watcher(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Watcher for Papaya {
+    fn look(&self, key: u64) -> Option<u64> {
+        let value = Arc::clone(self.0.pin().get(&key)?);
+        Some(value[1])
+    }
+}
+
+/// Values that each transition replaces.
+#[derive(Clone)]
+struct Scc(Arc<scc::HashMap<u64, Arc<Value>, BuildHasherDefault<Mix>>>);
+
+impl Orders for Scc {
+    type Watcher = Self;
+
+    fn insert(&mut self, key: u64) {
+        assert!(self.0.insert_sync(key, Arc::new(value(key, 0))).is_ok());
+    }
+
+    fn update(&mut self, key: u64, _: u64, state: u64) {
+        let replaced = self.0.update_sync(&key, |_, old| *old = Arc::new(value(key, state)));
+        assert!(replaced.is_some());
+    }
+
+    fn remove_oldest(&mut self, key: u64) {
+        assert!(self.0.remove_sync(&key).is_some());
+    }
+
+    fn watcher(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Watcher for Scc {
+    fn look(&self, key: u64) -> Option<u64> {
+        let value = self.0.read_sync(&key, |_, value| Arc::clone(value))?;
+        Some(value[1])
+    }
+}
+
 /// Orders with `LIVE` of them live; `next` is the key of the one to begin.
 struct Crowd<O> {
     orders: O,
@@ -176,14 +246,24 @@ struct Crowd<O> {
 }
 
 impl<O: Orders> Crowd<O> {
-    fn new(mut orders: O) -> Self {
-        for key in 0..LIVE {
+    fn new(orders: O) -> Self {
+        Self::from(orders, 0)
+    }
+
+    /// Whose keys begin at `first`.
+    fn from(mut orders: O, first: u64) -> Self {
+        for key in first..first + LIVE {
             orders.insert(key);
         }
-        Self { orders, next: Arc::new(AtomicU64::new(LIVE)) }
+        Self { orders, next: Arc::new(AtomicU64::new(first + LIVE)) }
     }
 
     fn live(&mut self, lives: u64) {
+        self.live_and(lives, |_| {});
+    }
+
+    /// Calls `each` with the key of each life.
+    fn live_and(&mut self, lives: u64, each: impl Fn(u64)) {
         let first = self.next.load(Ordering::Relaxed);
         for key in first..first + lives {
             self.orders.insert(key);
@@ -193,6 +273,7 @@ impl<O: Orders> Crowd<O> {
             }
             self.orders.remove_oldest(key - LIVE);
             self.next.store(key + 1, Ordering::Relaxed);
+            each(key);
         }
     }
 
@@ -245,7 +326,46 @@ fn lives<O: Orders>(criterion: &mut Criterion, name: &str, orders: O) {
     group.finish();
 }
 
+/// Two threads, each with orders of its own, which look up each other's.
+fn two<O: Orders + Send>(criterion: &mut Criterion, name: &str, orders: [O; 2]) {
+    let [left, right] = orders;
+    let mut crowds = [Crowd::from(left, 0), Crowd::from(right, 1 << 40)];
+    let mut group = criterion.benchmark_group("table");
+    group.sample_size(20).throughput(Throughput::Elements(2 * LIVES));
+    group.bench_function(format!("two/{name}"), |bencher| {
+        bencher.iter(|| {
+            let [left, right] = &mut crowds;
+            let looks = [left, right].map(|crowd| (crowd.orders.watcher(), Arc::clone(&crowd.next)));
+            thread::scope(|scope| {
+                for (crowd, (watcher, next)) in crowds.iter_mut().zip(looks.into_iter().rev()) {
+                    scope.spawn(move || {
+                        crowd.live_and(LIVES, |key| {
+                            // It may end in this very moment.
+                            let live = next.load(Ordering::Relaxed) - LIVE;
+                            black_box(watcher.look(live + mix(key) % LIVE));
+                            black_box(watcher.look(live + mix(!key) % LIVE));
+                        });
+                    });
+                }
+            });
+        });
+    });
+    group.finish();
+}
+
 fn tables(criterion: &mut Criterion) {
+    two(criterion, "table", [Table::new(false), Table::new(false)]);
+    two(criterion, "table_by_key", [Table::new(true), Table::new(true)]);
+    let shared = map();
+    two(criterion, "dashmap_replaced", [Replaced(Arc::clone(&shared)), Replaced(shared)]);
+    let shared = Papaya(Arc::new(papaya::HashMap::with_capacity_and_hasher(
+        2 * capacity(),
+        BuildHasherDefault::default(),
+    )));
+    two(criterion, "papaya", [shared.clone(), shared]);
+    let shared =
+        Scc(Arc::new(scc::HashMap::with_capacity_and_hasher(2 * capacity(), BuildHasherDefault::default())));
+    two(criterion, "scc", [shared.clone(), shared]);
     lives(criterion, "table", Table::new(false));
     lives(criterion, "table_by_key", Table::new(true));
     lives(criterion, "dashmap_replaced", Replaced(map()));

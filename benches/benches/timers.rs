@@ -3,7 +3,8 @@
 //! Each round puts in `n` timers with deadlines spread over the coming minute (an order's clocks: first query,
 //! give-up, reversal), cancels half of them in random order, and lets the minute pass in steps of 100 ms, which fires
 //! the rest. `tokio_util::time::DelayQueue` and a binary heap that cancels lazily do the very same round. All three
-//! live on from round to round, as they do in a process that runs for weeks, so none pays for fresh memory.
+//! live on from round to round, as they do in a process that runs for weeks, so none pays for fresh memory. One tokio
+//! task that sleeps a timer, which is aborted to cancel it, is how a switch is written that has no timers of its own.
 //!
 //! `cargo bench -p hufu-benches --bench timers`
 #![allow(missing_docs, reason = "criterion's macros generate undocumented items")]
@@ -12,12 +13,15 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::poll_fn;
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use timer_wheel::{Handle, Tick, Wheel};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
 use tokio_util::time::{DelayQueue, delay_queue};
 
 const MINUTE_MS: u64 = 60_000;
@@ -123,6 +127,50 @@ impl TokioQueue {
     }
 }
 
+/// A task for each timer.
+struct Sleeps {
+    runtime: Runtime,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Sleeps {
+    fn new(timers: usize) -> Self {
+        let runtime =
+            Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        Self { runtime, tasks: Vec::with_capacity(timers) }
+    }
+
+    fn run(&mut self, round: &Round) -> usize {
+        let Self { runtime, tasks } = self;
+        let fired = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&fired);
+        runtime.block_on(tokio::task::unconstrained(async {
+            let start = tokio::time::Instant::now();
+            tasks.clear();
+            for &delay_ms in &round.delays_ms {
+                let (fired, until) = (Arc::clone(&counted), start + Duration::from_millis(delay_ms));
+                let task = tokio::spawn(async move {
+                    tokio::time::sleep_until(until).await;
+                    fired.fetch_add(1, Ordering::Relaxed);
+                });
+                tasks.push(task.abort_handle());
+            }
+            // A timer runs once its task has begun.
+            tokio::task::yield_now().await;
+            for &timer in &round.cancelled {
+                tasks[timer].abort();
+            }
+            for _ in 1..=MINUTE_MS / STEP_MS {
+                tokio::time::advance(Duration::from_millis(STEP_MS)).await;
+            }
+            while counted.load(Ordering::Relaxed) < round.fired() {
+                tokio::task::yield_now().await;
+            }
+        }));
+        fired.load(Ordering::Relaxed)
+    }
+}
+
 struct Heap {
     now_ms: u64,
     heap: BinaryHeap<Reverse<(u64, u32)>>,
@@ -179,6 +227,10 @@ fn timers(criterion: &mut Criterion) {
         let mut queue = TokioQueue::new(timers);
         group.bench_function(BenchmarkId::new("delay_queue", timers), |bencher| {
             bencher.iter(|| assert_eq!(queue.run(&round), round.fired()));
+        });
+        let mut sleeps = Sleeps::new(timers);
+        group.bench_function(BenchmarkId::new("sleep_each", timers), |bencher| {
+            bencher.iter(|| assert_eq!(sleeps.run(&round), round.fired()));
         });
         let mut heap = Heap::new(timers);
         group.bench_function(BenchmarkId::new("binary_heap", timers), |bencher| {
