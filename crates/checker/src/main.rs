@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use checker::campaign::{Bench, cut, disk_full, freeze, held, kill, recover, slow, stop, wallet_down};
+use checker::campaign::{
+    Bench, cut, disk_full, freeze, held, kill, overload, recover, slow, stop, wallet_down,
+};
 use checker::report::{self, Report};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,7 +52,7 @@ struct Cli {
 }
 
 /// What every change must pass, in a few minutes on two cores.
-const CI: [&str; 7] = [
+const CI: [&str; 8] = [
     "kill --kills 5",
     "freeze",
     "disk-full",
@@ -58,9 +60,10 @@ const CI: [&str; 7] = [
     "cut --fault-ms 800",
     "stop --times 1",
     "recover --starts 2",
+    "overload --capacity 100 --overload-s 8 --seconds 4 --rounds 1 --untimed",
 ];
 /// The long run.
-const LONG: [&str; 8] = [
+const LONG: [&str; 9] = [
     "kill --kills 200",
     "freeze --times 5 --stop-ms 40000",
     "disk-full --times 10",
@@ -69,6 +72,7 @@ const LONG: [&str; 8] = [
     "stop --times 20",
     "recover --starts 10",
     "held",
+    "overload",
 ];
 
 #[derive(Clone, Debug, Subcommand)]
@@ -92,6 +96,9 @@ enum Verb {
     Slow(slow::SlowArgs),
     /// Holds very many tills at once: what each costs, and how soon each kind of till hears (NM-01).
     Held(held::Held),
+    /// Asks for three times what may be sent to the wallet: what is taken, what is refused and how, and what others notice of
+    /// one merchant that asks too much (INV-24).
+    Overload(overload::Overload),
     /// All of them, short: what every change must pass.
     Ci,
     /// All of them, long: by hand, with --record.
@@ -168,7 +175,8 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::Cut(_)
         | Verb::Stop(_)
         | Verb::Recover(_)
-        | Verb::Held(_)) => vec![one.clone()],
+        | Verb::Held(_)
+        | Verb::Overload(_)) => vec![one.clone()],
         Verb::Slow(args) => args.cases().into_iter().map(Verb::Slow).collect(),
     }
 }
@@ -184,6 +192,7 @@ async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::R
         Verb::Recover(args) => recover::run(bench, args, say).await,
         Verb::Slow(args) => slow::run(bench, args, say).await,
         Verb::Held(args) => held::run(bench, args, say).await,
+        Verb::Overload(args) => overload::run(bench, args, say).await,
         Verb::Ci | Verb::Long => bail!("a plan, not a campaign"),
     }
 }
@@ -203,6 +212,7 @@ const fn covered(verb: &Verb) -> &'static [&'static str] {
         Verb::Recover(_) => &["PR-15", "INV-12", "INV-18"],
         Verb::Slow(_) => &["NM-05", "NM-06", "NM-07"],
         Verb::Held(_) => &["NM-01"],
+        Verb::Overload(_) => &["INV-24"],
         Verb::Ci | Verb::Long => &[],
     }
 }

@@ -30,6 +30,8 @@ const PORTS: std::ops::Range<u16> = 12_000..32_000;
 pub struct Policy {
     /// The `[policy]` section, `name = value` a line.
     pub clocks: String,
+    /// Pay requests to the wallet in a second.
+    pub pay_per_second: u32,
     /// Queries to the wallet in a second.
     pub query_per_second: u32,
     /// Payments in memory at once.
@@ -79,6 +81,7 @@ impl Policy {
     const fn of(clocks: String) -> Self {
         Self {
             clocks,
+            pay_per_second: 20_000,
             query_per_second: 1_800,
             orders_max: 400_000,
             connections_max: CONNECTIONS_MAX,
@@ -193,7 +196,7 @@ impl Site {
     fn settings(&self, wallet: SocketAddr, policy: &Policy) -> String {
         let at = |path: &Path| format!("{:?}", path.display().to_string());
         let file = |name: &str| at(&self.folder.join(name));
-        let Policy { clocks, query_per_second, orders_max, connections_max, tls } = policy;
+        let Policy { clocks, pay_per_second, query_per_second, orders_max, connections_max, tls } = policy;
         let tls = if *tls {
             let (certificate, key) = (file("pki/server_cert.pem"), file("pki/server_key.pem"));
             format!("[listen.tls]\ncertificate_file = {certificate}\nkey_file = {key}\n\n")
@@ -208,7 +211,7 @@ impl Site {
              [policy]\n{clocks}\n\
              [[provider]]\nmch_id = \"{PROVIDER_MCH_ID}\"\nappid = \"{PROVIDER_APPID}\"\nkey_file = {}\n\
              hosts = [\"https://{wallet}\"]\nca_file = {}\nclient_cert_file = {}\nclient_key_file = {}\n\n\
-             [provider.quota]\npay_per_second = 20000\nquery_per_second = {query_per_second}\n\
+             [provider.quota]\npay_per_second = {pay_per_second}\nquery_per_second = {query_per_second}\n\
              reverse_per_second = 2000\ncalls_max = 4096\n",
             self.gateway,
             self.admin,

@@ -48,7 +48,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// One till in so many hangs up while it is held, and never asks again.
 const HANGS_UP_ONE_IN: u64 = 20;
 /// For so many tills that are to be held at once one more comes.
-const SPARE_ONE_IN: u64 = 25;
+const SPARE_ONE_IN: u64 = 100;
 /// Merchants that poll, merchants in hold mode, and merchants that listen; all others have the long poll.
 const APART: usize = 4;
 
@@ -281,7 +281,12 @@ async fn long_polling(
     // A connection of its own.
     let client = Client::new(stand.site.gateway);
     if hangs_up {
+        // In the middle of its second question.
         stand.held.fetch_add(1, Ordering::Relaxed);
+        let answer = client.ask(merchant, "/pay/orderquery", Kind::Md5, &fields).await;
+        if is_paid(answer)? {
+            bail!("{number} is paid before anybody pays");
+        }
         client.ask_and_hang_up(merchant, "/pay/orderquery", &fields, Duration::from_secs(6)).await;
         stand.held.fetch_sub(1, Ordering::Relaxed);
         return Ok(Told { manner: Manner::LongPoll, key, told_ms: None });
