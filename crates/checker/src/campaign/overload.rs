@@ -113,7 +113,7 @@ pub async fn run(bench: &Bench, args: &Overload, say: &dyn Fn(String)) -> anyhow
         report.figure(TIMES[index(name)], part.times());
     }
     report.figure("what a refusal says", &refusal);
-    let each_us = cost_us(&normal, &flood);
+    let each_us = cost_us(&peak, &flood);
     report.figure("processor time of one refusal, us", each_us);
     report.figure("processor time of one payment, us", normal.cpu_ms * 1_000 / normal.accepted.max(1));
     report.figure("others beside one that asks too much: p99 without, with, us", json!(noisy));
@@ -125,7 +125,8 @@ pub async fn run(bench: &Bench, args: &Overload, say: &dyn Fn(String)) -> anyhow
     let percent = flood.taken * 100 / peak.taken.max(1);
     report.figure("goodput under overload, percent of the peak", percent);
     report.check(percent >= 90, || format!("under overload {percent} % of the peak are taken"));
-    report.check(after.refused == 0, || {
+    // Customers come as they like, so in some seconds there are more than the quota at any time.
+    report.check(after.refused * 100 <= after.accepted, || {
         format!("{} refused {RECOVERY_S} s after the overload and later", after.refused)
     });
     if !args.untimed {
@@ -155,9 +156,9 @@ fn index(name: &str) -> usize {
     TIMES.iter().position(|one| *one == name).unwrap_or(0)
 }
 
-/// What one refusal costs: what the overload cost beyond the payments that it took, each at its usual price.
-fn cost_us(normal: &Part, flood: &Part) -> u64 {
-    let payments_us = normal.cpu_ms * 1_000 / normal.accepted.max(1) * flood.accepted;
+/// What one refusal costs: what the overload cost beyond the payments that it took, each at its price at the peak.
+fn cost_us(peak: &Part, flood: &Part) -> u64 {
+    let payments_us = peak.cpu_ms * 1_000 / peak.accepted.max(1) * flood.accepted;
     (flood.cpu_ms * 1_000).saturating_sub(payments_us) / flood.refused.max(1)
 }
 
@@ -180,7 +181,7 @@ async fn noisy(stand: &Stand, args: &Overload, rig: &Rig, say: &dyn Fn(String)) 
         let (with, asked) = tokio::join!(stand.part(rate, args.seconds, 2, &stand.others), asks);
         let (with, asked) = (with?, asked?);
         ensure!(asked.refused > asked.accepted, "the merchant that asks too much is not refused");
-        ensure!(with.refused == 0 && alone.refused == 0, "others are refused");
+        ensure!((with.refused + alone.refused) * 100 <= with.accepted, "others are refused");
         quiet.push(alone.accepted_p99_us);
         beside.push(with.accepted_p99_us);
     }
