@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use checker::campaign::cost::{self, part};
 use checker::campaign::{Bench, cut, disk_full, freeze, held, kill, recover, slow, stop, wallet_down};
 use checker::report::{self, Report};
 use clap::{Parser, Subcommand};
@@ -50,7 +51,7 @@ struct Cli {
 }
 
 /// What every change must pass, in a few minutes on two cores.
-const CI: [&str; 7] = [
+const CI: [&str; 8] = [
     "kill --kills 5",
     "freeze",
     "disk-full",
@@ -58,6 +59,7 @@ const CI: [&str; 7] = [
     "cut --fault-ms 800",
     "stop --times 1",
     "recover --starts 2",
+    "cost --tiny",
 ];
 /// The long run.
 const LONG: [&str; 8] = [
@@ -92,6 +94,11 @@ enum Verb {
     Slow(slow::SlowArgs),
     /// Holds very many tills at once: what each costs, and how soon each kind of till hears (NM-01).
     Held(held::Held),
+    /// Measures what a payment costs the switch, beside nginx and beside its own parts measured bare.
+    Cost(cost::Cost),
+    /// One of these parts, in a process of its own.
+    #[command(hide = true)]
+    Part(part::Part),
     /// All of them, short: what every change must pass.
     Ci,
     /// All of them, long: by hand, with --record.
@@ -100,6 +107,15 @@ enum Verb {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Verb::Part(part) = &cli.verb {
+        return match part::run(part) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => {
+                eprintln!("checker part: {err:#}");
+                ExitCode::from(3)
+            }
+        };
+    }
     match run(&cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -168,7 +184,9 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::Cut(_)
         | Verb::Stop(_)
         | Verb::Recover(_)
-        | Verb::Held(_)) => vec![one.clone()],
+        | Verb::Held(_)
+        | Verb::Cost(_)
+        | Verb::Part(_)) => vec![one.clone()],
         Verb::Slow(args) => args.cases().into_iter().map(Verb::Slow).collect(),
     }
 }
@@ -184,7 +202,8 @@ async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::R
         Verb::Recover(args) => recover::run(bench, args, say).await,
         Verb::Slow(args) => slow::run(bench, args, say).await,
         Verb::Held(args) => held::run(bench, args, say).await,
-        Verb::Ci | Verb::Long => bail!("a plan, not a campaign"),
+        Verb::Cost(args) => cost::run(bench, args, say).await,
+        Verb::Ci | Verb::Long | Verb::Part(_) => bail!("no campaign"),
     }
 }
 
@@ -203,7 +222,7 @@ const fn covered(verb: &Verb) -> &'static [&'static str] {
         Verb::Recover(_) => &["PR-15", "INV-12", "INV-18"],
         Verb::Slow(_) => &["NM-05", "NM-06", "NM-07"],
         Verb::Held(_) => &["NM-01"],
-        Verb::Ci | Verb::Long => &[],
+        Verb::Ci | Verb::Long | Verb::Cost(_) | Verb::Part(_) => &[],
     }
 }
 
