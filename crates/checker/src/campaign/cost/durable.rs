@@ -20,7 +20,7 @@ const MERCHANTS: u64 = 40;
 const WALL_MS: i64 = 1_795_363_200_000;
 
 /// Commits the records of `pace` at their moments, in a store in `folder`.
-pub(super) fn run(folder: &Path, run: u64, pace: Pace) -> anyhow::Result<Spent> {
+pub(super) fn run(folder: &Path, run: u64, pace: &Pace) -> anyhow::Result<Spent> {
     let mut store = SqliteStore::open(
         &folder.join(format!("part-{run}.db")),
         &SealKey::from_bytes([7; 32]),

@@ -157,7 +157,7 @@ pub fn run(part: &Part) -> anyhow::Result<()> {
         PartKind::Client => tokio::runtime::Runtime::new()?.block_on(client(part, true))?,
         PartKind::Pace => tokio::runtime::Runtime::new()?.block_on(client(part, false))?,
         PartKind::Digest => digest()?,
-        PartKind::Store => durable::run(&part.folder, part.run, Pace::of(part))?,
+        PartKind::Store => durable::run(&part.folder, part.run, &Pace::of(part))?,
     };
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&spent)?)?;
     Ok(())
