@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hostile", &["protocol", "signer", "state-machine", "store", "gateway"]),
     ("gateway", &["protocol", "signer", "state-table", "state-machine", "store", "handover", "unacked"]),
     ("till", &["protocol", "signer", "state-machine", "store", "simulator"]),
-    ("checker", &["covers", "protocol", "signer", "state-machine", "store", "simulator", "till"]),
+    ("checker", &["covers", "load", "protocol", "signer", "state-machine", "store", "simulator", "till"]),
     ("load", &["protocol", "signer", "simulator", "till"]),
     ("mutants", &["planted", "protocol", "state-machine", "store", "simulator", "model"]),
     (

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use checker::campaign::cost::{self, part};
 use checker::campaign::{
     Bench, cut, disk_full, freeze, held, kill, overload, recover, slow, stop, wallet_down,
 };
@@ -52,7 +53,7 @@ struct Cli {
 }
 
 /// What every change must pass, in a few minutes on two cores.
-const CI: [&str; 8] = [
+const CI: [&str; 9] = [
     "kill --kills 5",
     "freeze",
     "disk-full",
@@ -61,6 +62,7 @@ const CI: [&str; 8] = [
     "stop --times 1",
     "recover --starts 2",
     "overload --capacity 100 --overload-s 8 --seconds 4 --rounds 1 --untimed",
+    "cost --tiny",
 ];
 /// The long run.
 const LONG: [&str; 9] = [
@@ -99,6 +101,11 @@ enum Verb {
     /// Asks for three times what may be sent to the wallet: what is taken, what is refused and how, and what others notice of
     /// one merchant that asks too much (INV-24).
     Overload(overload::Overload),
+    /// Measures what a payment costs the switch, beside nginx and beside its own parts measured bare.
+    Cost(cost::Cost),
+    /// One of these parts, in a process of its own.
+    #[command(hide = true)]
+    Part(part::Part),
     /// All of them, short: what every change must pass.
     Ci,
     /// All of them, long: by hand, with --record.
@@ -107,6 +114,15 @@ enum Verb {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Verb::Part(part) = &cli.verb {
+        return match part::run(part) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => {
+                eprintln!("checker part: {err:#}");
+                ExitCode::from(3)
+            }
+        };
+    }
     match run(&cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -176,7 +192,9 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::Stop(_)
         | Verb::Recover(_)
         | Verb::Held(_)
-        | Verb::Overload(_)) => vec![one.clone()],
+        | Verb::Overload(_)
+        | Verb::Cost(_)
+        | Verb::Part(_)) => vec![one.clone()],
         Verb::Slow(args) => args.cases().into_iter().map(Verb::Slow).collect(),
     }
 }
@@ -193,7 +211,8 @@ async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::R
         Verb::Slow(args) => slow::run(bench, args, say).await,
         Verb::Held(args) => held::run(bench, args, say).await,
         Verb::Overload(args) => overload::run(bench, args, say).await,
-        Verb::Ci | Verb::Long => bail!("a plan, not a campaign"),
+        Verb::Cost(args) => cost::run(bench, args, say).await,
+        Verb::Ci | Verb::Long | Verb::Part(_) => bail!("no campaign"),
     }
 }
 
@@ -213,7 +232,7 @@ const fn covered(verb: &Verb) -> &'static [&'static str] {
         Verb::Slow(_) => &["NM-05", "NM-06", "NM-07"],
         Verb::Held(_) => &["NM-01"],
         Verb::Overload(_) => &["INV-24"],
-        Verb::Ci | Verb::Long => &[],
+        Verb::Ci | Verb::Long | Verb::Cost(_) | Verb::Part(_) => &[],
     }
 }
 

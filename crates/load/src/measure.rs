@@ -234,6 +234,12 @@ impl Live {
         self.elapsed_ns.load(Ordering::Relaxed) / SECOND_NS
     }
 
+    /// Pay requests and queries that were answered so far, warm-up included.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     /// One line.
     #[must_use]
     pub fn line(&self) -> String {

@@ -1,5 +1,6 @@
 //! The campaigns: each breaks one thing, and judges afterwards.
 
+pub mod cost;
 pub mod cut;
 pub mod disk_full;
 pub mod freeze;
