@@ -269,6 +269,7 @@ impl Stand {
 }
 
 impl Part {
+    #[expect(clippy::float_arithmetic, reason = "a rate, as it is reported")]
     fn read(read: &Value, cpu_ms: u64) -> anyhow::Result<Self> {
         let at = |path: &str| read.pointer(path).and_then(Value::as_u64).unwrap_or(0);
         let results = read.pointer("/payments/results").and_then(Value::as_object).context("results")?;
