@@ -337,7 +337,7 @@ impl Shard {
     }
 
     fn insert(&mut self, key: OrderKey, payment: Payment, now: Now) -> OrderRef {
-        let latest = Arc::new(payment.record().clone());
+        let latest = payment.shared_record();
         let since = self.accepted_tick(&latest, now);
         let order = self.orders.insert(Entry {
             payment,
@@ -392,7 +392,7 @@ impl Shard {
         event(&mut entry.payment, &self.config.policy, &mut effects);
         if effects.changed {
             entry.payment.next_version(now);
-            entry.latest = Arc::new(entry.payment.record().clone());
+            entry.latest = entry.payment.shared_record();
             entry.undurable = entry.undurable.saturating_add(1);
             self.gathering.records.push((order, Arc::clone(&entry.latest)));
             if planted!(ShownBeforeDurable) {
