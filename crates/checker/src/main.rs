@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use checker::campaign::{Bench, cut, disk_full, freeze, held, kill, recover, slow, stop, wallet_down};
+use checker::campaign::{
+    Bench, cut, disk_full, freeze, held, kill, pending, recover, slow, stop, wallet_down,
+};
 use checker::report::{self, Report};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,7 +52,7 @@ struct Cli {
 }
 
 /// What every change must pass, in a few minutes on two cores.
-const CI: [&str; 7] = [
+const CI: [&str; 8] = [
     "kill --kills 5",
     "freeze",
     "disk-full",
@@ -58,9 +60,10 @@ const CI: [&str; 7] = [
     "cut --fault-ms 800",
     "stop --times 1",
     "recover --starts 2",
+    "pending --count 1500 --rate 500 --quiet-s 3 --ending-s 6",
 ];
 /// The long run.
-const LONG: [&str; 8] = [
+const LONG: [&str; 9] = [
     "kill --kills 200",
     "freeze --times 5 --stop-ms 40000",
     "disk-full --times 10",
@@ -69,6 +72,7 @@ const LONG: [&str; 8] = [
     "stop --times 20",
     "recover --starts 10",
     "held",
+    "pending",
 ];
 
 #[derive(Clone, Debug, Subcommand)]
@@ -92,6 +96,8 @@ enum Verb {
     Slow(slow::SlowArgs),
     /// Holds very many tills at once: what each costs, and how soon each kind of till hears (NM-01).
     Held(held::Held),
+    /// Has very many payments wait for a password at once: what each costs, and how each ends (INV-18).
+    Pending(pending::Pending),
     /// All of them, short: what every change must pass.
     Ci,
     /// All of them, long: by hand, with --record.
@@ -168,7 +174,8 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::Cut(_)
         | Verb::Stop(_)
         | Verb::Recover(_)
-        | Verb::Held(_)) => vec![one.clone()],
+        | Verb::Held(_)
+        | Verb::Pending(_)) => vec![one.clone()],
         Verb::Slow(args) => args.cases().into_iter().map(Verb::Slow).collect(),
     }
 }
@@ -184,6 +191,7 @@ async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::R
         Verb::Recover(args) => recover::run(bench, args, say).await,
         Verb::Slow(args) => slow::run(bench, args, say).await,
         Verb::Held(args) => held::run(bench, args, say).await,
+        Verb::Pending(args) => pending::run(bench, args, say).await,
         Verb::Ci | Verb::Long => bail!("a plan, not a campaign"),
     }
 }
@@ -203,6 +211,7 @@ const fn covered(verb: &Verb) -> &'static [&'static str] {
         Verb::Recover(_) => &["PR-15", "INV-12", "INV-18"],
         Verb::Slow(_) => &["NM-05", "NM-06", "NM-07"],
         Verb::Held(_) => &["NM-01"],
+        Verb::Pending(_) => &["INV-18"],
         Verb::Ci | Verb::Long => &[],
     }
 }

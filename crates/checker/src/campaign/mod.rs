@@ -5,6 +5,7 @@ pub mod disk_full;
 pub mod freeze;
 pub mod held;
 pub mod kill;
+pub mod pending;
 pub mod recover;
 pub mod slow;
 pub mod stop;
