@@ -12,7 +12,9 @@ use state_machine::absence::Absences;
 use state_machine::exposure::Exposure;
 use state_machine::planner::Quota;
 use state_machine::record::State;
-use state_machine::shard::{Action, Batch, Call, Config, Input, OrderRef, PayRequest, Shard, Ticket, Wait};
+use state_machine::shard::{
+    Action, Alarm, Batch, Call, Config, Input, OrderRef, PayRequest, Shard, Ticket, Wait,
+};
 use state_machine::{BootId, MerchantId, Now, OrderKey, Policy, ProviderId, Record, Tick, UnixMs};
 use store::{SealKey, SqliteStore, Store as _};
 
@@ -337,17 +339,19 @@ impl Run {
         let (order, call, record) = match action {
             Action::SendPay { order, record, .. } => (order, None, record),
             Action::Call { order, call, kind, record, .. } => (order, Some((call, kind)), record),
+            // No till asks again, since none is here.
+            Action::Alarm { alarm: Alarm::PaidUnheard, .. }
+            | Action::Publish { .. }
+            | Action::Retire { .. }
+            | Action::Answer { .. }
+            | Action::Discard { .. }
+            | Action::Settled { .. } => return,
             Action::Refuse { .. }
             | Action::RefuseFor { .. }
             | Action::NotHere { .. }
             | Action::Alarm { .. } => {
                 unreachable!("nothing goes wrong here: {action:?}")
             }
-            Action::Publish { .. }
-            | Action::Retire { .. }
-            | Action::Answer { .. }
-            | Action::Discard { .. }
-            | Action::Settled { .. } => return,
         };
         let place = place_of(record.key.number.as_str());
         let asked = || Number::OutTradeNo(number(place).into());

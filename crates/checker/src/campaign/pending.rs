@@ -40,6 +40,8 @@ const POLL: Duration = Duration::from_secs(5);
 const CALM: Duration = Duration::from_secs(300);
 /// How often the switch is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Payments before those that are measured, each paid at once.
+const WARM: u64 = 1_000;
 /// Below this, what the process itself needs hides what a payment costs.
 const WEIGHED_FROM: u64 = 10_000;
 
@@ -96,8 +98,8 @@ struct Told {
 /// What all tills share.
 struct Shop {
     site: Site,
-    merchants: Vec<Merchant>,
-    client: Client,
+    merchants: Arc<Vec<Merchant>>,
+    client: Arc<Client>,
     begun: AtomicU64,
     /// Queries of tills.
     asked: AtomicU64,
@@ -131,11 +133,16 @@ pub async fn run(bench: &Bench, args: &Pending, say: &dyn Fn(String)) -> anyhow:
         site.hufu(&["merchant", "set", &whose, "--mode", "relay", "--long-poll-ms", "0"])?;
     }
     let (mut switch, _) = site.serve().await?;
+    let client = Arc::new(Client::new(site.gateway));
+    let merchants = Arc::new(merchants);
+    let cold = resident(switch.id())?;
+    // As much at once as comes later: what sockets and caches take is there before anything is pending.
+    let mut told = warm(&site, &client, &merchants, args.rate).await?;
     let idle = resident(switch.id())?;
     let cpu_before = cpu_us(switch.id())?;
     let full = Instant::now() + Duration::from_secs(args.filling_s());
     let shop = Arc::new(Shop {
-        client: Client::new(site.gateway),
+        client,
         merchants,
         site,
         begun: AtomicU64::new(0),
@@ -144,12 +151,13 @@ pub async fn run(bench: &Bench, args: &Pending, say: &dyn Fn(String)) -> anyhow:
         ended: full + Duration::from_secs(args.quiet_s + args.ending_s),
         give_up: Duration::from_secs(args.give_up_s()),
     });
-    let (told, mut cost) = crowd(&shop, args, bench.seed, switch.id(), say).await?;
+    let (crowd, mut cost) = crowd(&shop, args, bench.seed, switch.id(), say).await?;
+    told.extend(crowd);
     // What tills need not wait for any more may still be on its way: reversals that are being proven.
     while super::open(&shop.site)? > 0 && Instant::now() < shop.ended + CALM {
         sleep(LOOK_EVERY).await;
     }
-    cost.idle = idle;
+    (cost.cold, cost.idle) = (cold, idle);
     cost.cpu_us = cpu_us(switch.id())? - cpu_before;
     switch.stop(STOP_MAX).await?;
     report.figure("seed", bench.seed);
@@ -166,6 +174,41 @@ pub async fn run(bench: &Bench, args: &Pending, say: &dyn Fn(String)) -> anyhow:
         format!("{each} bytes of memory for each pending payment")
     });
     Ok(report)
+}
+
+/// Payments that are paid at once, at the same rate: they open the connections, and fill the caches.
+async fn warm(
+    site: &Site,
+    client: &Arc<Client>,
+    merchants: &Arc<Vec<Merchant>>,
+    rate: u64,
+) -> anyhow::Result<Vec<Told>> {
+    let mut tills = JoinSet::new();
+    let mut due = interval(Duration::from_micros(1_000_000 / rate));
+    for n in 0..WARM {
+        due.tick().await;
+        let (client, merchants) = (Arc::clone(client), Arc::clone(merchants));
+        let place = usize::try_from(n)? % merchants.len();
+        let number: MerchantId = *site.numbers.get(place).context("a number")?;
+        tills.spawn(async move {
+            let out_trade_no = format!("WARM{n:010}");
+            let key = OrderKey { merchant: number, number: out_trade_no.parse()? };
+            let (fen, code) = (FEN.to_string(), Code::for_customer(0, n + 1));
+            let fields = [
+                (field::BODY, "warm"),
+                (field::OUT_TRADE_NO, out_trade_no.as_str()),
+                (field::TOTAL_FEE, fen.as_str()),
+                (field::SPBILL_CREATE_IP, "127.0.0.1"),
+                (field::AUTH_CODE, code.as_str()),
+            ];
+            let merchant = merchants.get(place).context("a merchant")?;
+            match client.ask(merchant, "/pay/micropay", Kind::Md5, &fields).await {
+                Ok(answer) if answer.success => Ok(Told { key, word: Word::Paid }),
+                other => bail!("a payment without a password is answered {other:?}"),
+            }
+        });
+    }
+    tills.join_all().await.into_iter().collect()
 }
 
 /// Begins all payments on time, looks at the switch when all are pending, and waits until each till has its word.
@@ -228,7 +271,7 @@ async fn till(shop: Arc<Shop>, n: u64, draw: u64, ends: Instant) -> anyhow::Resu
         94..98 => (3_400 + seconds, ends),
         _ => (1_600, begun + shop.give_up),
     };
-    let (fen, code) = (FEN.to_string(), Code::for_customer(u16::try_from(customer)?, n + 1));
+    let (fen, code) = (FEN.to_string(), Code::for_customer(u16::try_from(customer)?, WARM + n + 1));
     let fields = [
         (field::BODY, "pending"),
         (field::OUT_TRADE_NO, out_trade_no.as_str()),

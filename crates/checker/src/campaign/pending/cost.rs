@@ -9,7 +9,9 @@ use crate::report::Report;
 pub(super) struct Cost {
     /// Payments that were pending at once.
     pub(super) pending: u64,
-    /// Resident bytes before the first payment.
+    /// Resident bytes of the process that has just started.
+    pub(super) cold: u64,
+    /// The same once it has served some payments, and none is pending.
     pub(super) idle: u64,
     /// The same while all were pending, at most.
     pub(super) full: u64,
@@ -27,7 +29,8 @@ impl Cost {
     pub(super) fn figures(&self, report: &mut Report, count: u64, queries: u64, asked: u64) {
         let count = count.max(1);
         report.figure("pending at once", self.pending);
-        report.figure("resident before, KiB", self.idle / 1_024);
+        report.figure("resident at the start, KiB", self.cold / 1_024);
+        report.figure("resident after 1,000 payments that ended, KiB", self.idle / 1_024);
         report.figure("resident while all are pending, KiB", self.full / 1_024);
         report.figure("bytes for each pending payment", self.bytes_each());
         report.figure("CPU time of the switch for each payment, µs", self.cpu_us / count);
@@ -74,7 +77,7 @@ mod tests {
         while cpu_us(me).unwrap() < before + 20_000 {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        let cost = Cost { pending: 100, idle: 1_000, full: 101_000, cpu_us: 0 };
+        let cost = Cost { pending: 100, cold: 500, idle: 1_000, full: 101_000, cpu_us: 0 };
         assert_eq!(cost.bytes_each(), 1_000);
         assert_eq!(Cost::default().bytes_each(), 0, "none pending");
     }
