@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use checker::campaign::cost::{self, part};
 use checker::campaign::{
-    Bench, cut, disk_full, freeze, held, kill, overload, recover, slow, stop, wallet_down,
+    Bench, cut, disk_full, freeze, held, kill, overload, pending, recover, slow, stop, wallet_down,
 };
 use checker::report::{self, Report};
 use clap::{Parser, Subcommand};
@@ -53,7 +53,7 @@ struct Cli {
 }
 
 /// What every change must pass, in a few minutes on two cores.
-const CI: [&str; 9] = [
+const CI: [&str; 10] = [
     "kill --kills 5",
     "freeze",
     "disk-full",
@@ -63,9 +63,10 @@ const CI: [&str; 9] = [
     "recover --starts 2",
     "overload --capacity 100 --overload-s 8 --seconds 4 --rounds 1 --untimed",
     "cost --tiny",
+    "pending --count 1500 --rate 500 --quiet-s 3 --ending-s 6",
 ];
 /// The long run.
-const LONG: [&str; 9] = [
+const LONG: [&str; 10] = [
     "kill --kills 200",
     "freeze --times 5 --stop-ms 40000",
     "disk-full --times 10",
@@ -75,6 +76,7 @@ const LONG: [&str; 9] = [
     "recover --starts 10",
     "held",
     "overload",
+    "pending",
 ];
 
 #[derive(Clone, Debug, Subcommand)]
@@ -106,6 +108,8 @@ enum Verb {
     /// One of these parts, in a process of its own.
     #[command(hide = true)]
     Part(part::Part),
+    /// Has very many payments wait for a password at once: what each costs, and how each ends (INV-18).
+    Pending(pending::Pending),
     /// All of them, short: what every change must pass.
     Ci,
     /// All of them, long: by hand, with --record.
@@ -194,6 +198,7 @@ fn plan(verb: &Verb) -> Vec<Verb> {
         | Verb::Held(_)
         | Verb::Overload(_)
         | Verb::Cost(_)
+        | Verb::Pending(_)
         | Verb::Part(_)) => vec![one.clone()],
         Verb::Slow(args) => args.cases().into_iter().map(Verb::Slow).collect(),
     }
@@ -210,6 +215,7 @@ async fn campaign(verb: &Verb, bench: &Bench, say: &dyn Fn(String)) -> anyhow::R
         Verb::Recover(args) => recover::run(bench, args, say).await,
         Verb::Slow(args) => slow::run(bench, args, say).await,
         Verb::Held(args) => held::run(bench, args, say).await,
+        Verb::Pending(args) => pending::run(bench, args, say).await,
         Verb::Overload(args) => overload::run(bench, args, say).await,
         Verb::Cost(args) => cost::run(bench, args, say).await,
         Verb::Ci | Verb::Long | Verb::Part(_) => bail!("no campaign"),
@@ -231,6 +237,7 @@ const fn covered(verb: &Verb) -> &'static [&'static str] {
         Verb::Recover(_) => &["PR-15", "INV-12", "INV-18"],
         Verb::Slow(_) => &["NM-05", "NM-06", "NM-07"],
         Verb::Held(_) => &["NM-01"],
+        Verb::Pending(_) => &["INV-18"],
         Verb::Overload(_) => &["INV-24"],
         Verb::Ci | Verb::Long | Verb::Cost(_) | Verb::Part(_) => &[],
     }

@@ -212,7 +212,7 @@ impl Site {
              [[provider]]\nmch_id = \"{PROVIDER_MCH_ID}\"\nappid = \"{PROVIDER_APPID}\"\nkey_file = {}\n\
              hosts = [\"https://{wallet}\"]\nca_file = {}\nclient_cert_file = {}\nclient_key_file = {}\n\n\
              [provider.quota]\npay_per_second = {pay_per_second}\nquery_per_second = {query_per_second}\n\
-             reverse_per_second = 2000\ncalls_max = 4096\n",
+             reverse_per_second = 4000\ncalls_max = 4096\n",
             self.gateway,
             self.admin,
             file("admin.sock"),

@@ -8,6 +8,9 @@
 //! Table A is in `pay`, table B in `query`, what a payment decides and how it is reversed in `decide`, and
 //! where it stands after a restart in `recover`.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
 use planted::planted;
 use protocol::Fen;
 use protocol::fact::{Paid, Row};
@@ -105,10 +108,28 @@ enum Stage {
     Settled,
 }
 
+/// A record that is shared with who published it last, until it changes: a payment that waits has one, not two.
+#[derive(Clone, Debug)]
+struct Shared(Arc<Record>);
+
+impl Deref for Shared {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Record {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 /// One payment.
 #[derive(Clone, Debug)]
 pub struct Payment {
-    record: Record,
+    record: Shared,
     stage: Stage,
     /// T0, or the latest it can be. `Tick::MAX` until the pay request is released.
     left_at: Tick,
@@ -158,9 +179,9 @@ impl Payment {
         Self::with(record, Stage::Settled, Tick::MAX)
     }
 
-    const fn with(record: Record, stage: Stage, left_at: Tick) -> Self {
+    fn with(record: Record, stage: Stage, left_at: Tick) -> Self {
         Self {
-            record,
+            record: Shared(Arc::new(record)),
             stage,
             left_at,
             closed_at: None,
@@ -178,8 +199,14 @@ impl Payment {
 
     /// What is, or will be, durable.
     #[must_use]
-    pub const fn record(&self) -> &Record {
+    pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The same, to be kept: what the payment changes later does not show in it.
+    #[must_use]
+    pub fn shared_record(&self) -> Arc<Record> {
+        Arc::clone(&self.record.0)
     }
 
     /// Queries asked so far.
@@ -413,7 +440,7 @@ impl Payment {
     }
 
     /// The first second, by the wallet's clock, that a payment of ours can bear.
-    const fn earliest_s(&self, skew_ms: i64) -> i64 {
+    fn earliest_s(&self, skew_ms: i64) -> i64 {
         self.record.accepted_at.0.saturating_sub(skew_ms).div_euclid(1_000)
     }
 }

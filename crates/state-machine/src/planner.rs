@@ -16,6 +16,7 @@ use protocol::Fen;
 use timer_wheel::Tick;
 
 use crate::key::{Channel, MerchantId, ProviderId};
+use crate::policy::Policy;
 use crate::shard::{Call, OrderRef};
 
 mod ages;
@@ -38,7 +39,7 @@ use learned::band_of;
 const PROMPTED_TURNS: u8 = 4;
 
 /// New payments are not taken while what accepted ones must still do (last queries, reversals, proofs) would
-/// fill the budget for longer than this many seconds (INV-23).
+/// fill the budget for longer than this many seconds past the last deadline (INV-23).
 const BACKLOG_SECONDS_MAX: u32 = 10;
 
 /// Calls allowed in any sliding second, per provider id. Source: DESIGN §3 (quotas are published elsewhere:
@@ -105,6 +106,8 @@ struct Account {
     /// Calls under way.
     under_way: u32,
     calls_max: u32,
+    /// Undecided payments: each may end in a last query with its reversal.
+    owed: u32,
     /// Queries on which a decision or proof hangs.
     deciding: VecDeque<Waiting>,
     /// Last queries, each with its reversal.
@@ -127,6 +130,7 @@ impl Account {
             reverse: Budget::new(quota.reverse),
             under_way: 0,
             calls_max: quota.calls_max,
+            owed: 0,
             deciding: VecDeque::new(),
             pairs: VecDeque::new(),
             prompted: Choice::default(),
@@ -136,16 +140,26 @@ impl Account {
         }
     }
 
-    /// Whether accepted payments need all the room there is: as many calls are under way as may be, or what
-    /// is queued to decide or prove would fill its budget for many seconds.
-    fn is_crowded(&self) -> bool {
+    /// Whether accepted payments need all the room there is: as many calls are under way as may be, what is queued to
+    /// decide or prove would fill its budget for many seconds, or the undecided ones are as many as could be given up
+    /// in time, each with a query and a reversal, if nobody paid any more.
+    fn is_crowded(&self, give_up_ms: u64) -> bool {
         let over = |queued: usize, budget: &Budget| {
             queued > budget.limit.saturating_mul(BACKLOG_SECONDS_MAX) as usize
         };
         self.under_way >= self.calls_max
             || over(self.pairs.len().saturating_add(self.reversals.len()), &self.reverse)
             || over(self.deciding.len(), &self.query)
+            || self.owed >= pairs_in_time(self.query.limit.min(self.reverse.limit), give_up_ms)
     }
+}
+
+/// How many pairs a budget of `limit` has room for before the last deadline of who is undecided now, and a backlog after
+/// it. Where the pay quota is no greater than the others, time alone keeps payments below that.
+fn pairs_in_time(limit: u32, give_up_ms: u64) -> u32 {
+    let ms = give_up_ms.saturating_add(u64::from(BACKLOG_SECONDS_MAX).saturating_mul(1_000));
+    let pairs = u64::from(limit).saturating_mul(ms).checked_div(WINDOW_MS);
+    pairs.and_then(|pairs| u32::try_from(pairs).ok()).unwrap_or(u32::MAX)
 }
 
 /// The planner of one shard.
@@ -155,6 +169,8 @@ pub struct Planner {
     default: Quota,
     quotas: Vec<(ProviderId, Quota)>,
     accounts: Vec<Account>,
+    /// How long a payment is waited for before its last query.
+    give_up_ms: u64,
     /// Nothing is granted before this, if there is such a moment.
     closed_until: Option<Tick>,
     learned: Learned,
@@ -165,7 +181,31 @@ impl Planner {
     /// share a provider, each is given its part.
     #[must_use]
     pub fn new(default: Quota, quotas: Vec<(ProviderId, Quota)>) -> Self {
-        Self { default, quotas, accounts: Vec::new(), closed_until: None, learned: Learned::default() }
+        Self {
+            default,
+            quotas,
+            accounts: Vec::new(),
+            give_up_ms: Policy::default().give_up_ms,
+            closed_until: None,
+            learned: Learned::default(),
+        }
+    }
+
+    /// Payments are given up after so long: by then there must be room for what each may still need.
+    pub const fn give_up_after(&mut self, ms: u64) {
+        self.give_up_ms = ms;
+    }
+
+    /// One more payment may end in a last query with its reversal. [`Planner::owe_less`] follows once it cannot.
+    pub fn owe(&mut self, provider: ProviderId) {
+        let account = self.account(provider);
+        account.owed = account.owed.saturating_add(1);
+    }
+
+    /// A payment is decided, or in hands that make no such calls.
+    pub fn owe_less(&mut self, provider: ProviderId) {
+        let account = self.account(provider);
+        account.owed = account.owed.saturating_sub(1);
     }
 
     /// Takes a lesson about how long customers take.
@@ -210,8 +250,9 @@ impl Planner {
     /// not need it (INV-23). [`Planner::use_pay`] or [`Planner::release_pay`] follows.
     pub fn reserve_pay(&mut self, provider: ProviderId, now: Tick) -> bool {
         let closed = self.is_closed(now);
+        let give_up_ms = self.give_up_ms;
         let account = self.account(provider);
-        let granted = !closed && !account.is_crowded() && account.pay.room(now) > 0;
+        let granted = !closed && !account.is_crowded(give_up_ms) && account.pay.room(now) > 0;
         if granted {
             account.pay.reserve();
         }
@@ -380,10 +421,10 @@ impl Planner {
         })
     }
 
-    /// Pay requests and reversals that room is reserved for, and calls under way.
-    pub(crate) fn books(&self) -> (u32, u32, u32) {
+    /// Pay requests and reversals that room is reserved for, calls under way, and payments that may need more.
+    pub(crate) fn books(&self) -> (u32, u32, u32, u32) {
         let sum = |of: fn(&Account) -> u32| self.accounts.iter().map(of).sum();
-        (sum(|a| a.pay.reserved), sum(|a| a.reverse.reserved), sum(|a| a.under_way))
+        (sum(|a| a.pay.reserved), sum(|a| a.reverse.reserved), sum(|a| a.under_way), sum(|a| a.owed))
     }
 }
 

@@ -84,6 +84,8 @@ struct Entry {
     calls: u32,
     /// Whether a last query holds room for the reversal.
     reserved: bool,
+    /// The provider under whom it may still need a last query and a reversal, as the planner counts it.
+    owes: Option<ProviderId>,
     waiters: Vec<Waiter>,
     /// The newest durable version. While there is none nobody is answered: the number may turn out to be
     /// known.
@@ -125,7 +127,8 @@ impl Shard {
     /// An empty shard at `now`.
     #[must_use]
     pub fn new(config: Config, now: Tick) -> Self {
-        let planner = Planner::new(config.quota, config.quotas.clone());
+        let mut planner = Planner::new(config.quota, config.quotas.clone());
+        planner.give_up_after(config.policy.give_up_ms);
         Self {
             orders: Orders::new(config.orders_max),
             config,
@@ -334,7 +337,7 @@ impl Shard {
     }
 
     fn insert(&mut self, key: OrderKey, payment: Payment, now: Now) -> OrderRef {
-        let latest = Arc::new(payment.record().clone());
+        let latest = payment.shared_record();
         let since = self.accepted_tick(&latest, now);
         let order = self.orders.insert(Entry {
             payment,
@@ -345,6 +348,7 @@ impl Shard {
             under_way: None,
             calls: 0,
             reserved: false,
+            owes: None,
             waiters: Vec::new(),
             durable: None,
             unheard: None,
@@ -356,7 +360,20 @@ impl Shard {
             self.sales.add(order, &entry.latest);
         }
         self.index.insert(key, order);
+        self.count_owed(order);
         order
+    }
+
+    /// The planner counts who may still need a last query and a reversal, so that no more are accepted than could be
+    /// ended in time (INV-23).
+    fn count_owed(&mut self, order: OrderRef) {
+        let Some(entry) = self.orders.get_mut(order) else { return };
+        let owes = entry.payment.gives_up_at().map(|_| entry.latest.provider);
+        let before = std::mem::replace(&mut entry.owes, owes);
+        if before != owes {
+            owes.into_iter().for_each(|provider| self.planner.owe(provider));
+            before.into_iter().for_each(|provider| self.planner.owe_less(provider));
+        }
     }
 
     /// Lets one fact act on one payment, and gathers what follows from it.
@@ -375,7 +392,7 @@ impl Shard {
         event(&mut entry.payment, &self.config.policy, &mut effects);
         if effects.changed {
             entry.payment.next_version(now);
-            entry.latest = Arc::new(entry.payment.record().clone());
+            entry.latest = entry.payment.shared_record();
             entry.undurable = entry.undurable.saturating_add(1);
             self.gathering.records.push((order, Arc::clone(&entry.latest)));
             if planted!(ShownBeforeDurable) {
@@ -439,6 +456,7 @@ impl Shard {
     /// exactly one next step: a call under way, a record under way, a call queued, or a timer (INV-18).
     /// Beside one of the first three a timer may limit how long it is waited for.
     fn schedule(&mut self, order: OrderRef, now: Tick) {
+        self.count_owed(order);
         let policy = &self.config.policy;
         let behind = self.sales.expires_at(order);
         let remembered = self.orders.get(order).and_then(|entry| self.remembered_until(entry, now));
@@ -555,6 +573,7 @@ impl Shard {
         let mut reserved = 0;
         let mut under_way = 0;
         let mut pays = 0;
+        let mut owed = 0;
         for entry in self.orders.iter() {
             let (calls, record) = (entry.under_way.is_some(), entry.undurable > 0);
             let queued = entry.queued.is_some_and(|(call, ..)| {
@@ -570,8 +589,9 @@ impl Shard {
             reserved += u32::from(entry.reserved);
             under_way += u32::from(calls);
             pays += u32::from(entry.pay_ticket.is_some());
+            owed += u32::from(entry.payment.gives_up_at().is_some());
         }
-        assert_eq!(self.planner.books(), (pays, reserved, under_way), "at {now:?}");
+        assert_eq!(self.planner.books(), (pays, reserved, under_way, owed), "at {now:?}");
     }
 }
 

@@ -7,6 +7,7 @@ pub mod freeze;
 pub mod held;
 pub mod kill;
 pub mod overload;
+pub mod pending;
 pub mod recover;
 pub mod slow;
 pub mod stop;

@@ -206,7 +206,7 @@ impl Drawn {
         let at_once = u32::try_from(rate.div_ceil(1_000)).unwrap_or(1).max(1);
         let gap_ms = (1_000 * u64::from(at_once) / rate).max(1);
         let quota = if setup.plan == Plan::Crowd {
-            Quota { pay: 4_000, query: 4_000, reverse: 400, calls_max: 40_000 }
+            Quota { pay: 4_000, query: 4_000, reverse: 4_000, calls_max: 40_000 }
         } else if setup.rate > 0 {
             plenty
         } else {

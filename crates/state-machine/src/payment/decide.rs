@@ -129,7 +129,7 @@ impl Payment {
 
     /// Whether this order may be reversed by nobody's order but the absence of its till: it is ours beyond doubt, the
     /// wallet holds all of it, and neither a till nor an operator has a say in it yet.
-    const fn may_be_given_back(&self) -> bool {
+    fn may_be_given_back(&self) -> bool {
         matches!(self.record.claim, Claim::Ours)
             && matches!(self.record.till_reversal, TillReversal::None)
             && self.record.held.is_none()

@@ -41,7 +41,7 @@ impl Payment {
     /// An order whose row in the store cannot be trusted: `record` is what may be told of it (open, held), and
     /// nothing is done for it until an operator has looked at the row (DB-11).
     #[must_use]
-    pub const fn set_aside(record: Record) -> Self {
+    pub fn set_aside(record: Record) -> Self {
         Self::with(record, Stage::Settled, Tick::MAX)
     }
 

@@ -155,7 +155,7 @@ impl Shard {
         self.sales.add(order, payment.record());
         entry.since = since;
         entry.heard = None;
-        entry.latest = Arc::new(payment.record().clone());
+        entry.latest = payment.shared_record();
         entry.payment = payment;
         entry.undurable = 0;
         entry.unheard = None;

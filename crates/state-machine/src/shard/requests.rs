@@ -1,7 +1,5 @@
 //! What tills ask for, and how it meets what is already there.
 
-use std::sync::Arc;
-
 use planted::planted;
 
 use super::waiters::{Asked, Waiter};
@@ -65,7 +63,7 @@ impl Shard {
         }
         let payment = Payment::overtaken(key, provider, now, self.config.boot);
         if planted!(OvertakingForgotten) {
-            let record = Arc::new(payment.record().clone());
+            let record = payment.shared_record();
             return self.released.push_back(Action::Answer { ticket, record, said: Said::Reversal });
         }
         let order = self.insert(key, payment, now);

@@ -16,6 +16,8 @@ mod table_b;
 mod table_c;
 mod table_d;
 
+use std::sync::Arc;
+
 use rig::Rig;
 
 /// One line of a table: the rows and rules it covers, what happens, what comes out.
@@ -49,4 +51,19 @@ fn every_row_and_rule_has_a_line() {
     for rule in ["G1", "G2", "G3", "G4", "G5"] {
         assert!(covered(rule), "{rule}");
     }
+}
+
+#[test]
+fn a_payment_that_waits_has_one_record_and_half_a_kib() {
+    let mut rig = rig::Rig::new();
+    rig.run("pay:first a:A7 +5s q:userpaying");
+    let shard = &rig.shard;
+    let entry = shard.index.get(&rig::key(1)).and_then(|order| shard.orders.get(*order)).unwrap();
+    let durable = entry.durable.as_ref().unwrap();
+    assert!(Arc::ptr_eq(&entry.latest, durable), "what is durable is the newest");
+    assert!(Arc::ptr_eq(&entry.payment.shared_record(), durable), "the payment has no copy of its own");
+    assert_eq!(entry.waiters.capacity(), 0, "nobody waits, and no room is kept for who might");
+    // With the two counters of an `Arc`. A pending payment may cost 1 KiB of resident memory in all.
+    let bytes = size_of::<super::Entry>() + size_of::<crate::record::Record>() + 16;
+    assert!(bytes <= 512, "{bytes} bytes");
 }

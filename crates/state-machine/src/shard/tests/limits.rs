@@ -244,3 +244,54 @@ fn as_many_calls_are_under_way_as_may() {
     assert_eq!(rig.words(), "refused=Throttled query@10000 refused=Throttled", "the room went to order 4");
     assert_eq!(rig.shard.record(&key(4)).unwrap().provider, PROVIDER);
 }
+
+#[test]
+fn no_more_are_accepted_than_could_be_given_up_in_time() {
+    let _covers = covers::covers(&["INV-23"]);
+    // A pay quota that never refuses: two reversals in 1,050 ms, 45 s until a payment is given up, and 10 s of backlog.
+    let quota = Quota { pay: 1_000, query: 100, reverse: 2, calls_max: 1_000 };
+    let most = 2 * 55_000 / 1_050;
+    let mut rig = crowd(most, quota);
+    rig.run("@900 mark pay");
+    assert_eq!(rig.words(), "refused=Throttled", "{most} could each need a reversal");
+    // Who is decided needs none: there is room for one more, and for no second.
+    rig.run("+5s @1 q:paid @900 mark pay @901 pay");
+    assert_eq!(rig.words(), "ACCEPTED SEND refused=Throttled");
+    // What was accepted ends in time, though all of it is given up.
+    let begun = rig.tick;
+    let mut open: std::collections::HashMap<_, bool> = std::collections::HashMap::new();
+    rig.calm(600_000, |key, call| match call {
+        Call::Query | Call::LastQuery if open.get(&key).copied().unwrap_or(true) => "userpaying",
+        Call::Query | Call::LastQuery => "revoked",
+        Call::Reverse => {
+            open.insert(key, false);
+            "done"
+        }
+        Call::RefundQuery | Call::Refund => panic!("nothing to refund"),
+    });
+    let reversals = rig.calls.iter().filter(|(_, call)| *call == Call::Reverse);
+    let last = reversals.map(|(at, _)| *at).max().unwrap();
+    assert!(last > begun + 80_000, "two a second, from the first deadline on");
+    assert!(last < begun + 45_000 + 55_000, "the deadlines slip, and no further than that");
+    rig.run("@902 mark pay");
+    assert_eq!(rig.words(), "ACCEPTED SEND", "decided payments hold no room");
+}
+
+#[test]
+fn the_pay_quota_alone_keeps_payments_below_what_can_be_reversed() {
+    let _covers = covers::covers(&["INV-23"]);
+    // As deployed: as many reversals as pay requests. Whatever comes, the pay quota is what refuses.
+    let quota = Quota { pay: 2, query: 100, reverse: 2, calls_max: 1_000 };
+    let mut rig = crowd(0, quota);
+    let mut taken = 0;
+    rig.run("q*:userpaying");
+    for second in 0..45 {
+        for place in 0..3 {
+            rig.run(&format!("@{} mark pay", 1 + second * 3 + place));
+            taken += u32::from(rig.words().starts_with("ACCEPTED"));
+            assert_eq!(rig.words().starts_with("ACCEPTED"), place < 2, "{}", rig.words());
+        }
+        rig.run("+1050");
+    }
+    assert_eq!(taken, 90, "not one of them was refused for want of reversals");
+}
