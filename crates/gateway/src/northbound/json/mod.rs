@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, StatusCode};
@@ -194,8 +195,7 @@ async fn answer(
     let key_digest = api_key_digest(key);
     let certificate = head.extensions.get::<PeerCertificate>().copied();
     admit(&merchants, &key_digest, certificate.as_ref())?;
-    let query = head.uri.query();
-    let body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
+    let mut body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
         tracing::info!(%peer, %err, "request refused");
         Refused::Whole(Box::new(err.reply()))
     })?;
@@ -206,34 +206,40 @@ async fn answer(
     let caller = Caller { binding: merchant.binding, key_digest, certificate, link };
     gateway.may_ask(merchant).map_err(Problem::rate)?;
     Standing::prove(&head.extensions);
+    // Head and body lie in the connection's buffer: while a till is held, the connection can use it again.
+    let headers = request::kept(&head.headers);
+    let query = head.uri.query().map(str::to_owned);
+    let query = query.as_deref();
+    body = Bytes::copy_from_slice(&body);
+    drop(head);
     match route {
         Route::Create => {
             if merchant.status == Status::Disabled {
                 return Err(Problem::disabled().into());
             }
-            if !request::is_json(&head.headers) {
+            if !request::is_json(&headers) {
                 return Err(Problem::media_type().into());
             }
-            let payment = read_payment(gateway, &body, merchant, &head.headers, peer)?;
-            create(gateway, payment, &head.headers).await
+            let payment = read_payment(gateway, &body, merchant, &headers, peer)?;
+            create(gateway, payment, &headers).await
         }
         Route::List => list::list(gateway, &caller, query).await,
         Route::Follow(number) => {
             let key = key_of(merchant, &number)?;
             let absence = merchant.absence(gateway.config.absence);
-            stream::of_payment(gateway, &caller, (key, absence.after_ms), &head.headers, query).await
+            stream::of_payment(gateway, &caller, (key, absence.after_ms), &headers, query).await
         }
-        Route::FollowAll => stream::of_merchant(gateway, &caller, &head.headers, query).await,
+        Route::FollowAll => stream::of_merchant(gateway, &caller, &headers, query).await,
         Route::Show(number) => {
             let absence = merchant.absence(gateway.config.absence);
-            show(gateway, key_of(merchant, &number)?, absence.after_ms, &head.headers).await
+            show(gateway, key_of(merchant, &number)?, absence.after_ms, &headers).await
         }
         Route::Reverse(number) => {
             if !matches!(body.trim_ascii(), b"" | b"{}") {
                 return Err(Problem::malformed("a reversal has no members".to_owned()).into());
             }
             let key = key_of(merchant, &number)?;
-            reverse(gateway, key, &merchant.binding, &head.headers).await
+            reverse(gateway, key, &merchant.binding, &headers).await
         }
         Route::OtherMethod(allowed) => Err(Problem::method(allowed).into()),
         Route::None => Err(Problem::no_route().into()),

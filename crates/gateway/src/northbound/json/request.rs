@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use protocol::wechat_v2::{RequestError, field, time};
 use protocol::xml::{Writer, clean};
@@ -15,6 +15,11 @@ use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::problem::Problem;
+
+/// Source: RFC 7240, section 2.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// Where a stream is taken up again. Source: the HTML standard, server-sent events.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The longest that a till may wait, in seconds.
 const WAIT_MAX_S: u64 = 30;
@@ -147,6 +152,19 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && key.starts_with("hufu_sk_")).then_some(key)
 }
 
+/// What is looked at while a request is answered, apart from the buffer that it came in.
+pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in [PREFER, LAST_EVENT_ID, CONTENT_TYPE] {
+        for value in headers.get_all(&name) {
+            // What was read as a value is one.
+            let value = HeaderValue::from_bytes(value.as_bytes());
+            kept.extend(value.ok().map(|value| (name.clone(), value)));
+        }
+    }
+    kept
+}
+
 /// Whether a body is said to be JSON in UTF-8; silence is taken for yes (MI-12).
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_none_or(|value| {
@@ -164,7 +182,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 /// `Prefer: wait=N`, in seconds, at most 30; what is malformed counts as not said. Source: RFC 7240.
 pub(super) fn wait_s(headers: &HeaderMap) -> Option<u64> {
     headers
-        .get_all(HeaderName::from_static("prefer"))
+        .get_all(PREFER)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split([',', ';']))

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use state_machine::till::{JsonState, json};
 use state_machine::{MerchantId, OrderKey, Record};
@@ -39,8 +39,6 @@ use crate::northbound::tls::PeerCertificate;
 const PAGE: u32 = 100;
 /// What a client that is cut waits before it comes again, as the stream says.
 const RETRY: &str = "retry: 1000\n\n";
-/// The header in which a client says what it heard last.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Digits of an event's number: more than there will ever be.
 const DIGITS_MAX: usize = 18;
@@ -166,7 +164,7 @@ fn heard(headers: &HeaderMap, query: Option<&str>) -> Result<Option<u64>, Proble
         number.ok_or_else(|| Problem::field(name, "is no number of an event".to_owned()))
     };
     let after = query.take("after").map(|text| number("after", &text)).transpose()?;
-    let mut values = headers.get_all(LAST_EVENT_ID).iter();
+    let mut values = headers.get_all(request::LAST_EVENT_ID).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(after),
         // What a client sends that was told no number yet.

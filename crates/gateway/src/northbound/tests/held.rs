@@ -136,8 +136,9 @@ async fn a_till_that_hangs_up_while_it_is_held_changes_nothing() {
     let _covers = covers::covers(&["NM-01"]);
     let harness = harness(LONG, Mode::Hold, Settings::default()).await;
     harness.script(Script::Silent);
-    drop(begin(&harness, PAY, &signed(KEY, Kind::Md5, &micropay())).await);
+    let pays = begin(&harness, PAY, &signed(KEY, Kind::Md5, &micropay())).await;
     harness.engine.asked(1).await;
+    drop(pays);
     let held = begin(&harness, QUERY, &query()).await;
     let left = begin(&harness, QUERY, &query()).await;
     harness.engine.asked(5).await;

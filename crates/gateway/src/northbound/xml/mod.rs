@@ -129,7 +129,7 @@ pub(super) async fn handle(
     let checked = BUFFERS.with_borrow_mut(|(reader, scratch)| {
         check(gateway, &directory, endpoint, (&body, shown), reader, scratch)
     });
-    drop(body);
+    drop((body, directory));
     let (asked, caller, binding) = match checked {
         Ok(checked) => checked,
         Err(refused) => {
@@ -143,6 +143,8 @@ pub(super) async fn handle(
         }
     };
     Standing::prove(&head.extensions);
+    // Head and body lie in the connection's buffer: while a till is held, the connection can use it again.
+    drop(head);
     match asked {
         Asked::Pay(payment, hold) => pay(gateway, *payment, hold, &caller).await,
         Asked::Query(order, patience, absent_after_ms) => {
