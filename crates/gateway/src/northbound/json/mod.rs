@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, StatusCode};
@@ -195,7 +194,7 @@ async fn answer(
     let key_digest = api_key_digest(key);
     let certificate = head.extensions.get::<PeerCertificate>().copied();
     admit(&merchants, &key_digest, certificate.as_ref())?;
-    let mut body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
+    let body = read_body(&head.headers, body, &gateway.config).await.map_err(|err| {
         tracing::info!(%peer, %err, "request refused");
         Refused::Whole(Box::new(err.reply()))
     })?;
@@ -206,11 +205,11 @@ async fn answer(
     let caller = Caller { binding: merchant.binding, key_digest, certificate, link };
     gateway.may_ask(merchant).map_err(Problem::rate)?;
     Standing::prove(&head.extensions);
-    // Head and body lie in the connection's buffer: while a till is held, the connection can use it again.
+    // Head and body lie in the connection's buffer: once both are gone, the connection can use it again while a till is
+    // held.
     let headers = request::kept(&head.headers);
     let query = head.uri.query().map(str::to_owned);
     let query = query.as_deref();
-    body = Bytes::copy_from_slice(&body);
     drop(head);
     match route {
         Route::Create => {
@@ -221,6 +220,7 @@ async fn answer(
                 return Err(Problem::media_type().into());
             }
             let payment = read_payment(gateway, &body, merchant, &headers, peer)?;
+            drop(body);
             create(gateway, payment, &headers).await
         }
         Route::List => list::list(gateway, &caller, query).await,
@@ -238,6 +238,7 @@ async fn answer(
             if !matches!(body.trim_ascii(), b"" | b"{}") {
                 return Err(Problem::malformed("a reversal has no members".to_owned()).into());
             }
+            drop(body);
             let key = key_of(merchant, &number)?;
             reverse(gateway, key, &merchant.binding, &headers).await
         }

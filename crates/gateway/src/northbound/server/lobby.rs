@@ -59,6 +59,9 @@ impl Lobby {
         runtime.spawn(async move {
             let proven = poll_fn(|context| {
                 let Some(inside) = &mut connection else { return Poll::Ready(None) };
+                // Timers and tasks that it begins here, as HTTP/2 does for each request, are the tills': they outlast
+                // the lobby.
+                let _tills = tills.enter();
                 match inside.as_mut().poll(context) {
                     Poll::Ready(()) => Poll::Ready(None),
                     Poll::Pending if link.is_proven() => Poll::Ready(connection.take()),
@@ -79,5 +82,41 @@ impl Drop for Lobby {
             // Nobody may wait in a task for threads to end.
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+    use tokio::time::{Instant, sleep};
+
+    use super::{Link, Lobby};
+
+    /// A deadline that began in the lobby holds among the tills, also when there is no lobby any more.
+    #[tokio::test]
+    async fn what_has_left_the_lobby_outlasts_it() {
+        let lobby = Lobby::open().unwrap();
+        let link = Arc::new(Link::new(Instant::now(), false));
+        let ((left, has_left), (ended, has_ended)) = (oneshot::channel(), oneshot::channel());
+        let proving = Arc::clone(&link);
+        lobby.enter(link, async move {
+            let mut deadline = std::pin::pin!(sleep(Duration::from_millis(100)));
+            assert!(
+                std::future::poll_fn(|context| std::task::Poll::Ready(deadline.as_mut().poll(context)))
+                    .await
+                    .is_pending()
+            );
+            proving.prove();
+            tokio::task::yield_now().await;
+            left.send(()).unwrap();
+            deadline.await;
+            ended.send(()).unwrap();
+        });
+        has_left.await.unwrap();
+        drop(lobby);
+        has_ended.await.expect("the connection goes on");
     }
 }
