@@ -15,4 +15,5 @@ pub mod proxy;
 pub mod report;
 pub mod site;
 pub mod slow;
+mod usage;
 pub mod web;

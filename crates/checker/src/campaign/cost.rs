@@ -5,7 +5,6 @@
 //! to the bare server alike; all speak TLS without a client certificate to the same wallet, over connections that stay
 //! open. The bodies that nginx hands on are those that the switch makes: signed with the provider's key.
 
-mod cpu;
 mod durable;
 mod nginx;
 pub mod part;
@@ -29,7 +28,6 @@ use simulator::Rng;
 use till::credentials::{PROVIDER_APPID, PROVIDER_KEY, PROVIDER_MCH_ID};
 use tokio::time::{Instant, sleep};
 
-use self::cpu::{Cpu, Threads};
 use self::nginx::Nginx;
 use self::part::{CONNECTIONS, PartKind, Spent};
 use self::rounds::{Round, Rounds};
@@ -37,6 +35,7 @@ use super::{Bench, Rig, STOP_MAX};
 use crate::process::Process;
 use crate::report::Report;
 use crate::site::free_port;
+use crate::usage::{Cpu, Threads};
 
 /// More than anything here can serve on two processors: the connections are never free.
 const TOO_MANY: u32 = 20_000;

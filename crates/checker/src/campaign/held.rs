@@ -28,6 +28,7 @@ use super::{Bench, STOP_MAX};
 use crate::ledger;
 use crate::report::Report;
 use crate::site::{Policy, Site, Wallet};
+use crate::usage::resident;
 
 mod listen;
 
@@ -396,14 +397,6 @@ fn is_paid(answer: Result<Answer, NoAnswer>) -> anyhow::Result<bool> {
         Ok(answer) if answer.trade_state == "USERPAYING" => Ok(false),
         other => bail!("a query is answered {other:?}"),
     }
-}
-
-/// Resident bytes of a process.
-fn resident(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1_024)
 }
 
 /// Every payment must be paid, once, in the switch's book and the wallet's; also where the till hung up.

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use super::{Bench, Rig, STOP_MAX};
 use crate::process::without_settings;
 use crate::report::Report;
+use crate::usage::Cpu;
 
 /// Of its peak, what the switch is built for, in percent.
 const NORMAL_PERCENT: u32 = 80;
@@ -234,7 +235,7 @@ impl Stand {
 
     /// Tills of the merchants in `who`, `rate` payments a second for `seconds` after `warmup` that are not measured.
     async fn part(&self, rate: u32, seconds: u32, warmup: u32, who: &Path) -> anyhow::Result<Part> {
-        let before = cpu_ms(self.pid)?;
+        let before = Cpu::of(&[self.pid])?;
         let mut command = Command::new(&self.hufu);
         without_settings(&mut command);
         command.args(["load", &self.gateway, "--json", "--customer", CUSTOMERS, "--connections", "256"]);
@@ -244,7 +245,7 @@ impl Stand {
         let done = tokio::task::spawn_blocking(move || command.output()).await??;
         let read: Value = serde_json::from_slice(&done.stdout)
             .with_context(|| format!("hufu load: {}", String::from_utf8_lossy(&done.stderr)))?;
-        Part::read(&read, cpu_ms(self.pid)?.saturating_sub(before))
+        Part::read(&read, Cpu::of(&[self.pid])?.since(before).us() / 1_000)
     }
 
     /// What somebody is told who is not taken.
@@ -304,13 +305,4 @@ impl Part {
             "switch cpu ms": self.cpu_ms,
         })
     }
-}
-
-/// Processor time of a process until now, in milliseconds. Source: proc(5), stat, fields 14 and 15, in ticks of 10 ms.
-fn cpu_ms(pid: u32) -> anyhow::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name of the program may hold blanks; nothing after it does.
-    let (_, fields) = stat.rsplit_once(") ").context("stat")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-    Ok(ticks * 10)
 }

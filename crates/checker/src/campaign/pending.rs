@@ -23,11 +23,12 @@ use tokio::time::{Instant, interval, sleep, sleep_until};
 use super::{Bench, STOP_MAX};
 use crate::report::Report;
 use crate::site::{Policy, Site, Wallet};
+use crate::usage::{Cpu, resident};
 
 mod books;
 mod cost;
 
-use cost::{Cost, cpu_us, resident};
+use cost::Cost;
 
 /// What each payment is about, in fen.
 const FEN: u64 = 1_288;
@@ -139,7 +140,7 @@ pub async fn run(bench: &Bench, args: &Pending, say: &dyn Fn(String)) -> anyhow:
     // As much at once as comes later: what sockets and caches take is there before anything is pending.
     let mut told = warm(&site, &client, &merchants, args.rate).await?;
     let idle = resident(switch.id())?;
-    let cpu_before = cpu_us(switch.id())?;
+    let cpu_before = Cpu::of(&[switch.id()])?;
     let full = Instant::now() + Duration::from_secs(args.filling_s());
     let shop = Arc::new(Shop {
         client,
@@ -158,7 +159,7 @@ pub async fn run(bench: &Bench, args: &Pending, say: &dyn Fn(String)) -> anyhow:
         sleep(LOOK_EVERY).await;
     }
     (cost.cold, cost.idle) = (cold, idle);
-    cost.cpu_us = cpu_us(switch.id())? - cpu_before;
+    cost.cpu_us = Cpu::of(&[switch.id()])?.since(cpu_before).us();
     switch.stop(STOP_MAX).await?;
     report.figure("seed", bench.seed);
     report.figure("payments begun in a second", args.rate);

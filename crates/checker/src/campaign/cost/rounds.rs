@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::cpu::{Cpu, Threads};
 use super::part::PartKind;
 use super::{Cost, Stage, median};
 use crate::report::Report;
+use crate::usage::{Cpu, Threads};
 
 /// What a subject has spent in a measured time.
 #[derive(Clone, Debug, Default)]

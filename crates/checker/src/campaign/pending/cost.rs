@@ -1,6 +1,4 @@
-//! What the switch's process takes of the machine, as the system counts it.
-
-use anyhow::Context as _;
+//! What pending payments cost the switch's process.
 
 use crate::report::Report;
 
@@ -39,44 +37,12 @@ impl Cost {
     }
 }
 
-/// Resident bytes of a process.
-///
-/// # Errors
-///
-/// When there is no such process.
-pub(super) fn resident(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1_024)
-}
-
-/// Processor time of a process so far, user and system, in microseconds: to a hundredth of a second.
-///
-/// # Errors
-///
-/// When there is no such process.
-pub(super) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything. Source: proc(5): utime and stime are fields 14 and 15.
-    let (_, fields) = stat.rsplit_once(") ").context("a name")?;
-    let ticks: u64 = fields.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<Result<_, _>>()?;
-    Ok(ticks * (1_000_000 / rustix::param::clock_ticks_per_second().max(1)))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Cost, cpu_us, resident};
+    use super::Cost;
 
     #[test]
-    fn a_process_is_seen_from_outside() {
-        let me = std::process::id();
-        assert!(resident(me).unwrap() > 100_000);
-        let before = cpu_us(me).unwrap();
-        let mut sum = 0_u64;
-        while cpu_us(me).unwrap() < before + 20_000 {
-            sum = std::hint::black_box(sum.wrapping_add(1));
-        }
+    fn only_what_is_pending_is_weighed() {
         let cost = Cost { pending: 100, cold: 500, idle: 1_000, full: 101_000, cpu_us: 0 };
         assert_eq!(cost.bytes_each(), 1_000);
         assert_eq!(Cost::default().bytes_each(), 0, "none pending");
