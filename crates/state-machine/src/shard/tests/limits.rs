@@ -148,12 +148,8 @@ fn crowd(orders: u32, quota: Quota) -> Rig {
     rig
 }
 
-#[test]
-fn a_scarce_budget_delays_and_loses_nothing() {
-    let _covers = covers::covers(&["INV-18", "OV-04"]);
-    let quota = Quota { pay: 1_000, query: 5, reverse: 2, calls_max: 100 };
-    let orders = 40;
-    let mut rig = crowd(orders, quota);
+/// All end, and no customer pays: each order is asked about, given up, reversed, and proven so.
+fn nobody_pays(rig: &mut Rig) {
     let mut open: std::collections::HashMap<_, bool> = std::collections::HashMap::new();
     rig.calm(600_000, |key, call| match call {
         Call::Query | Call::LastQuery if open.get(&key).copied().unwrap_or(true) => "userpaying",
@@ -164,6 +160,15 @@ fn a_scarce_budget_delays_and_loses_nothing() {
         }
         Call::RefundQuery | Call::Refund => panic!("nothing to refund"),
     });
+}
+
+#[test]
+fn a_scarce_budget_delays_and_loses_nothing() {
+    let _covers = covers::covers(&["INV-18", "OV-04"]);
+    let quota = Quota { pay: 1_000, query: 5, reverse: 2, calls_max: 100 };
+    let orders = 40;
+    let mut rig = crowd(orders, quota);
+    nobody_pays(&mut rig);
     for order in 1..=orders {
         assert_eq!(rig.durable(order).unwrap().state, State::Reversed, "{order}");
     }
@@ -259,16 +264,7 @@ fn no_more_are_accepted_than_could_be_given_up_in_time() {
     assert_eq!(rig.words(), "ACCEPTED SEND refused=Throttled");
     // What was accepted ends in time, though all of it is given up.
     let begun = rig.tick;
-    let mut open: std::collections::HashMap<_, bool> = std::collections::HashMap::new();
-    rig.calm(600_000, |key, call| match call {
-        Call::Query | Call::LastQuery if open.get(&key).copied().unwrap_or(true) => "userpaying",
-        Call::Query | Call::LastQuery => "revoked",
-        Call::Reverse => {
-            open.insert(key, false);
-            "done"
-        }
-        Call::RefundQuery | Call::Refund => panic!("nothing to refund"),
-    });
+    nobody_pays(&mut rig);
     let reversals = rig.calls.iter().filter(|(_, call)| *call == Call::Reverse);
     let last = reversals.map(|(at, _)| *at).max().unwrap();
     assert!(last > begun + 80_000, "two a second, from the first deadline on");
