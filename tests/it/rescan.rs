@@ -10,7 +10,7 @@ use state_machine::rescan::RescanRule;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::hostile::Road;
+use crate::support::road::Road;
 use crate::support::till::{Answer, Till};
 use crate::support::{World, until};
 

@@ -6,7 +6,6 @@ mod class;
 mod documents;
 mod fields;
 mod json;
-mod road;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -17,8 +16,8 @@ use gateway::switch::Switch;
 use signer::{Case, Key, Kind, Scratch};
 
 use crate::support::World;
+use crate::support::road::Road;
 use class::{BEARER, CODE, Class, KEY, NUMBER, QUERY, THEIRS, Want, about, post, signed};
-pub(crate) use road::Road;
 
 /// What the switch logs, one line an event.
 #[derive(Clone, Default)]

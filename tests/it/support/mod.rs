@@ -1,5 +1,6 @@
 //! A wallet, a switch and tills, all on real sockets of this machine.
 
+pub(crate) mod road;
 pub(crate) mod till;
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! How a hostile request reaches the switch: plain, over TLS, or as HTTP/2.
+//! How a request reaches the switch: plain, over TLS, or as HTTP/2.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use signer::{Key, Kind, Scratch};
 use tokio::net::TcpStream;
 
-use crate::hostile::Road;
+use super::road::Road;
 
 /// An answer's fields.
 pub(crate) type Answer = BTreeMap<String, String>;
@@ -124,9 +124,7 @@ impl Till {
         connection.abort();
         (status, String::from_utf8_lossy(&body).into_owned())
     }
-}
 
-impl Till {
     async fn send_over_tls(&self, path: &str, body: &str) -> (StatusCode, String) {
         let length = body.len();
         let head = "Host: gateway\r\nConnection: close\r\nContent-Length";
