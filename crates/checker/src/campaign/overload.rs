@@ -110,8 +110,7 @@ pub async fn run(bench: &Bench, args: &Overload, say: &dyn Fn(String)) -> anyhow
     report.figure("customers", CUSTOMERS);
     let parts = [("normal", &normal), ("peak", &peak), ("overload", &flood), ("afterwards", &after)];
     for (name, part) in parts {
-        report.figure(TAKEN[index(name)], hundredths(part.taken));
-        report.figure(TIMES[index(name)], part.times());
+        report.figure(name, part.seen());
     }
     report.figure("what a refusal says", &refusal);
     let each_us = cost_us(&peak, &flood);
@@ -142,19 +141,6 @@ pub async fn run(bench: &Bench, args: &Overload, say: &dyn Fn(String)) -> anyhow
         }
     }
     Ok(report)
-}
-
-/// Names of figures must be constants; one for each part.
-const TAKEN: [&str; 4] = [
-    "normal: taken in a second",
-    "peak: taken in a second",
-    "overload: taken in a second",
-    "afterwards: taken in a second",
-];
-const TIMES: [&str; 4] = ["normal", "peak", "overload", "afterwards"];
-
-fn index(name: &str) -> usize {
-    TIMES.iter().position(|one| *one == name).unwrap_or(0)
 }
 
 /// What one refusal costs: what the overload cost beyond the payments that it took, each at its price at the peak.
@@ -294,8 +280,9 @@ impl Part {
         })
     }
 
-    fn times(&self) -> Value {
+    fn seen(&self) -> Value {
         json!({
+            "taken in a second": hundredths(self.taken),
             "taken": self.accepted,
             "refused": self.refused,
             "paid p50 us": self.accepted_p50_us,

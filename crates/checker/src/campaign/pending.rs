@@ -3,7 +3,7 @@
 //! Wallet, switch and tills are processes of one machine, and speak through sockets. Payments begin at a fixed rate,
 //! whatever the answers; when all of them are open there is a quiet, in which memory is read; then their customers pay,
 //! have the wallet close or revoke them, or wait until they are given up. Each till asks until it has a definite word, and
-//! that word is held against the wallet's ledger and the switch's store. Source: issue "scale", item 2.
+//! that word is held against the wallet's ledger and the switch's store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
