@@ -38,7 +38,7 @@ const fn line(what: &'static str, ours: &'static str, others: &'static [&'static
     Line { what, ours, others, bar }
 }
 
-/// The bars of issue 5, and of the first release where that asked for less.
+/// What is compared, and what it should come to.
 const LINES: &[Line] = &[
     line(
         "read a signed answer, against quick-xml's bare events",

@@ -8,7 +8,7 @@
 //! Each count runs in a process of its own. *Bytes* are resident memory with everything pending, beyond that of a process
 //! in which only the wallet model has the same payments. *CPU* is of the thread, around the switch's parts alone.
 //!
-//! `cargo bench -p hufu-benches --bench pending [-- --json]`; it fails if a bar of the issue is missed: 1 KiB, and at
+//! `cargo bench -p hufu-benches --bench pending [-- --json]`; it fails if a bar is missed: 1 KiB, and at
 //! 1,000,000 at most 1.5 × the CPU of 10,000.
 #![expect(clippy::float_arithmetic, reason = "figures for people, in a bench")]
 
