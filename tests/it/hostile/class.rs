@@ -37,6 +37,13 @@ pub(super) enum Want {
     Ignored,
 }
 
+impl Want {
+    /// Whether the switch logs that it refused: all but what it closes in silence or takes for a plain query.
+    pub(super) fn is_logged(&self) -> bool {
+        !matches!(self, Self::Silence | Self::Ignored)
+    }
+}
+
 /// One class.
 #[derive(Clone, Debug)]
 pub(super) struct Class {

@@ -11,21 +11,32 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gateway::switch::Switch;
 use signer::{Case, Key, Kind, Scratch};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::support::World;
 use crate::support::road::Road;
 use class::{BEARER, CODE, Class, KEY, NUMBER, QUERY, THEIRS, Want, about, post, signed};
 
+/// How long the log may lag behind an answer: hyper answers bytes that are no HTTP by itself, and the switch hears of
+/// it, and logs it, after the till has its answer.
+const LOG_LAG: Duration = Duration::from_secs(10);
+
 /// What the switch logs, one line an event.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    written: Arc<Notify>,
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("the log is whole").extend_from_slice(bytes);
+        self.bytes.lock().expect("the log is whole").extend_from_slice(bytes);
+        self.written.notify_waiters();
         Ok(bytes.len())
     }
 
@@ -50,7 +61,22 @@ impl Log {
     }
 
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("the log is whole").clone()).expect("text")
+        String::from_utf8(self.bytes.lock().expect("the log is whole").clone()).expect("text")
+    }
+
+    /// The lines about one connection, once one of them names a refusal; after `LOG_LAG` what there is.
+    async fn refusal(&self, till: SocketAddr) -> String {
+        let named = async {
+            loop {
+                let written = self.written.notified();
+                let lines = self.of(till);
+                if lines.contains("refused") {
+                    return lines;
+                }
+                written.await;
+            }
+        };
+        timeout(LOG_LAG, named).await.unwrap_or_else(|_| self.of(till))
     }
 
     /// The lines about one connection.
@@ -112,7 +138,7 @@ fn judge(class: &Class, bytes: &[u8], logged: &str) -> Result<(), String> {
     if answer.status >= 500 {
         return fail(format!("a server's error: {shown}"));
     }
-    if !matches!(class.want, Want::Ignored) && !logged.contains("refused") {
+    if class.want.is_logged() && !logged.contains("refused") {
         return fail(format!("the log does not name it: {shown}"));
     }
     let closes = answer.head.contains("connection: close");
@@ -194,7 +220,8 @@ async fn hostile(world: &World, switch: &Switch, log: &Log, road: &Road, classes
         let before = asked(world);
         let Some((till, bytes)) = road.send(at, &class.bytes, class.cut).await else { continue };
         sent += 1;
-        let judged = judge(class, &bytes, &log.of(till));
+        let logged = if class.want.is_logged() { log.refusal(till).await } else { log.of(till) };
+        let judged = judge(class, &bytes, &logged);
         let after = works(road, at, &format!("NOBODY-{n:06}")).await;
         let after = after.map_err(|what| format!("{}: {what}", class.name));
         wrong.extend([judged, after].into_iter().filter_map(Result::err));
