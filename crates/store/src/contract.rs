@@ -10,7 +10,6 @@ use std::sync::Arc;
 use protocol::{OutTradeNo, TransactionId};
 use state_machine::record::{Claim, Held, State};
 use state_machine::shard::Outcome;
-#[cfg(doc)]
 use state_machine::step::Step;
 use state_machine::till::JsonState;
 use state_machine::{MerchantId, OrderKey, Record, UnixMs};
@@ -137,7 +136,7 @@ pub enum StoreError {
     #[error(
         "the store contradicts itself: {0}. Nothing may be served from it: a payment may be missing or stand as it \
          did earlier, and money may have moved. Move the file and everything beside it that begins with its name (-wal, \
-         -shm, -mark) away, put the newest backup in its place, and compare the wallet's bill with its payments."
+         -shm, -mark, -recent-0, -recent-1) away, put the newest backup in its place, and compare the wallet's bill with its payments."
     )]
     Contradicts(String),
     /// The row is there and is not to be trusted.
@@ -208,6 +207,17 @@ impl Filter {
             until: Some(UnixMs(start.saturating_add(DAY_MS))),
             ..Self::default()
         }
+    }
+
+    /// Whether `record` is one of those that are asked for; limit and place apart.
+    #[must_use]
+    pub fn passes(&self, record: &Record) -> bool {
+        self.merchant.is_none_or(|merchant| record.key.merchant == merchant)
+            && self.from.is_none_or(|from| record.accepted_at >= from)
+            && self.until.is_none_or(|until| record.accepted_at < until)
+            && self.state.is_none_or(|state| record.state == state)
+            && self.shows.is_none_or(|shows| Step::of(record).shows() == shows)
+            && (!self.held_only || record.held.is_some())
     }
 
     /// The number of records that this filter asks for.

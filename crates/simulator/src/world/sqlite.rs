@@ -1,6 +1,6 @@
 //! The embedded store in a folder of its own, with processes that die without closing it.
 //!
-//! A process that dies leaves its files as they are: they are copied as they stand, the log written only as far as
+//! A process that dies leaves its files as they are: they are copied as they stand, recent records only as far as
 //! the commit under way came, and the next process opens the copy.
 
 use std::path::{Path, PathBuf};
@@ -71,12 +71,12 @@ impl SqliteDisk {
     /// See [`super::disk::Disk::crash`].
     pub(super) fn crash(&mut self, fate: Fate) -> Option<Vec<Outcome>> {
         let records = std::mem::take(&mut self.under_way);
-        let before = read_log(&self.path());
+        let before = read_recent(&self.path());
         let outcomes = match fate {
             Fate::Kept | Fate::Torn(_) if !records.is_empty() => self.store().commit(&records).ok(),
             Fate::Lost | Fate::Kept | Fate::Torn(_) => None,
         };
-        let written = read_log(&self.path());
+        let written = read_recent(&self.path());
         let kept = match fate {
             Fate::Torn(draw) => torn(&before, written, draw),
             Fate::Lost | Fate::Kept => written,
@@ -84,15 +84,12 @@ impl SqliteDisk {
         let dead = self.path();
         self.life += 1;
         must("copy the store", std::fs::copy(&dead, self.path()));
-        if !kept.is_empty() {
-            must("write the log", std::fs::write(log_of(&self.path()), kept));
-        }
+        must("copy the log", std::fs::copy(beside(&dead, "-wal"), beside(&self.path(), "-wal")));
+        must("write the recent records", std::fs::write(beside(&self.path(), RECENT), kept));
         self.store = None;
         self.is_unlocked = false;
-        for suffix in ["", "-wal", "-shm", "-mark", ".lock"] {
-            let mut name = dead.as_os_str().to_owned();
-            name.push(suffix);
-            drop(std::fs::remove_file(name));
+        for suffix in ["", "-wal", "-shm", "-mark", RECENT, "-recent-1", ".lock"] {
+            drop(std::fs::remove_file(beside(&dead, suffix)));
         }
         self.spoil();
         self.store = Some(must("open the store after a crash", open(&self.path())));
@@ -210,23 +207,26 @@ impl Drop for SqliteDisk {
 
 fn open(path: &Path) -> Result<SqliteStore, OpenError> {
     let key = SealKey::from_hex(KEY).expect("64 hex digits");
-    // No checkpoint while a process lives: what a crash leaves must not depend on a thread's pace.
-    SqliteStore::open(path, &key, Options { checkpoint_pages: u32::MAX, ..Options::default() })
+    // Nothing is folded while a process lives: what a crash leaves must not depend on a thread's pace.
+    SqliteStore::open(path, &key, Options { fold_records: u32::MAX, ..Options::default() })
 }
 
-fn log_of(path: &Path) -> PathBuf {
+/// The file that every commit of a process goes to, since nothing is folded.
+const RECENT: &str = "-recent-0";
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(suffix);
     name.into()
 }
 
 /// Empty if there is none.
-fn read_log(path: &Path) -> Vec<u8> {
-    std::fs::read(log_of(path)).unwrap_or_default()
+fn read_recent(path: &Path) -> Vec<u8> {
+    std::fs::read(beside(path, RECENT)).unwrap_or_default()
 }
 
-/// The log with the commit written up to one of its bytes, never the last: behind it stands what stood there before,
-/// for a log that begins anew is written over.
+/// The file with the commit written up to one of its bytes, never the last: behind it stands what stood there before,
+/// for a file that begins anew is written over.
 fn torn(before: &[u8], mut written: Vec<u8>, draw: u64) -> Vec<u8> {
     let differs = |at: &usize| before.get(*at) != written.get(*at);
     let Some(first) = (0..written.len()).find(differs) else { return written };

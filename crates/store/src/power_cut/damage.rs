@@ -49,6 +49,8 @@ pub enum Target {
     Database,
     /// The write-ahead log.
     Log,
+    /// The file of recent records that takes commits.
+    Recent,
     /// The mark.
     Mark,
 }
@@ -58,6 +60,7 @@ impl Target {
         match self {
             Self::Database => "store.db",
             Self::Log => "store.db-wal",
+            Self::Recent => "store.db-recent-0",
             Self::Mark => "store.db-mark",
         }
     }
@@ -66,9 +69,9 @@ impl Target {
 /// Where the sample's commits are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Files {
-    /// All in the log.
+    /// All in a file of recent records.
     Log,
-    /// The last third in the log, the others in the database.
+    /// The last third there, the third before in the log, the first in the database.
     Both,
     /// All in the database: the store was closed.
     Database,
@@ -157,7 +160,10 @@ impl Sample {
             let expected = model.commit(&batch);
             assert_eq!(store.commit(&batch), expected, "a sound disk");
             if files != Files::Log && (number * 3 == commits || number * 3 == commits * 2) {
-                store.checkpoint().expect("a sound disk");
+                store.fold().expect("a sound disk");
+                if earlier.is_empty() || files == Files::Database {
+                    store.checkpoint().expect("a sound disk");
+                }
                 if earlier.is_empty() {
                     earlier = disk.image();
                 }
@@ -346,6 +352,7 @@ fn machine(disk: &Arc<Disk>) -> Machine {
 
 fn open(machine: &Machine) -> Result<SqliteStore, OpenError> {
     let path = PathBuf::from(machine.mount.path() + "store.db");
-    let options = Options { checkpoint_pages: u32::MAX, cache_kib: 256, ..Options::default() };
+    let options =
+        Options { checkpoint_pages: u32::MAX, fold_records: u32::MAX, cache_kib: 256, ..Options::default() };
     SqliteStore::open_on(Layer::Disk(machine.clone()), Path::new(&path), &seal_key(), options)
 }

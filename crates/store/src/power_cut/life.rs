@@ -128,6 +128,10 @@ impl Life {
         for _ in 0..self.random.index(40) {
             self.place = Place::Idle;
             match self.random.below(20) {
+                10 | 11 => {
+                    self.place = Place::Fold;
+                    self.check(machine, store.fold())?;
+                }
                 0 | 1 => {
                     self.place = Place::Checkpoint;
                     self.check(machine, store.checkpoint())?;
@@ -161,6 +165,8 @@ impl Life {
         let path = PathBuf::from(machine.mount.path() + "store.db");
         let options = Options {
             checkpoint_pages: if self.threads { 24 } else { u32::MAX },
+            fold_records: if self.threads { 8 } else { u32::MAX },
+            fold_after: Duration::from_millis(5),
             cache_kib: 256,
             busy_timeout: Duration::from_secs(5),
             ..Options::default()

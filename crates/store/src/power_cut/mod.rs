@@ -39,6 +39,7 @@ pub use self::disk::Sectors;
 
 use self::life::Life;
 
+pub(crate) use self::disk::Fault;
 pub(crate) use self::vfs::NAME as VFS;
 
 /// Power cuts in one life.
@@ -93,6 +94,8 @@ pub enum Place {
     Commit,
     /// In a commit of merchants.
     Merchants,
+    /// While recent records were put into the database.
+    Fold,
     /// While the log was moved into the database.
     Checkpoint,
     /// While the store was closed.
@@ -105,11 +108,12 @@ pub enum Place {
 
 impl Place {
     /// All of them, in the order of [`Report::places`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Creation,
         Self::Opening,
         Self::Commit,
         Self::Merchants,
+        Self::Fold,
         Self::Checkpoint,
         Self::Closing,
         Self::Threads,
@@ -140,7 +144,7 @@ pub struct Report {
     /// Power cuts.
     pub cuts: u64,
     /// By [`Place::ALL`].
-    pub places: [u64; 8],
+    pub places: [u64; 9],
     /// Commits of payments or merchants that were acknowledged.
     pub acknowledged: u64,
     /// Records in them.
@@ -247,11 +251,36 @@ pub(crate) struct Machine {
 pub(crate) struct OpenFile {
     disk: Arc<disk::Disk>,
     file: disk::FileId,
+    spoiled: Spoiled,
 }
 
 impl OpenFile {
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), disk::Fault> {
-        self.disk.write(self.file, 0, bytes)
+    pub(crate) fn write_at(&self, at: u64, bytes: &[u8]) -> Result<(), Fault> {
+        self.disk.write(self.file, usize::try_from(at).map_err(|_| Fault::Full)?, bytes)
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), Fault> {
+        match self.spoiled {
+            Spoiled::Nothing | Spoiled::LyingDisk => self.disk.sync(self.file, false),
+            Spoiled::SynchronousOff | Spoiled::SynchronousNormal => Ok(()),
+        }
+    }
+
+    /// The file's name is durable.
+    pub(crate) fn sync_names(&self) -> Result<(), Fault> {
+        self.disk.sync(self.file, true)
+    }
+
+    pub(crate) fn read(&self, length: usize) -> Result<Vec<u8>, Fault> {
+        let mut bytes = vec![0; length];
+        match self.disk.read(self.file, 0, &mut bytes)? {
+            read if read == length => Ok(bytes),
+            _ => Err(Fault::Io),
+        }
+    }
+
+    pub(crate) fn clear(&self) -> Result<(), Fault> {
+        self.disk.set_length(self.file, 0)
     }
 }
 
@@ -272,9 +301,17 @@ impl Machine {
     }
 
     /// A file, made if there is none.
-    pub(crate) fn open(&self, path: &Path) -> Result<OpenFile, disk::Fault> {
+    pub(crate) fn open(&self, path: &Path) -> Result<OpenFile, Fault> {
         let file = self.mount.disk.open(&self.name(path), true)?;
-        Ok(OpenFile { disk: Arc::clone(&self.mount.disk), file })
+        Ok(OpenFile { disk: Arc::clone(&self.mount.disk), file, spoiled: self.spoiled })
+    }
+
+    /// A file that nobody has open, in place of the one that is there.
+    pub(crate) fn open_new(&self, path: &Path) -> Result<OpenFile, Fault> {
+        match self.mount.disk.delete(&self.name(path), false) {
+            Ok(()) | Err(Fault::Missing) => self.open(path),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Weakens a connection, if that is what is asked for.

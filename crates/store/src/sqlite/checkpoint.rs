@@ -1,83 +1,57 @@
-//! Moves the write-ahead log into the database on a thread of its own, so that no commit waits for it.
+//! Moves the write-ahead log into the database, beside whoever reads and changes merchants.
 //!
-//! The log starts over only when all of it has been moved, which under load never happens by itself: commits go
-//! on while it is moved. So the bulk is moved beside the commits, and the last few pages with commits held back
-//! for a moment.
+//! The log starts over only when all of it has been moved. So the bulk is moved beside other writers, and the last few
+//! pages with them held back for a moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
 
 use super::gate::Gate;
 
-/// How often the bulk is moved before commits are held back, however much is left.
+/// How often the bulk is moved before other writers are held back, however much is left.
 const PASSES_MAX: u32 = 4;
 
-enum Job {
-    Run,
-    Stop,
+/// When the log is to be moved next.
+pub(super) struct Due {
+    /// Pages in the log, as of the last commit.
+    log: Arc<AtomicU32>,
+    at: u32,
+    /// The log is moved when it is this long or longer.
+    pages: u32,
 }
 
-pub(super) struct Checkpointer {
-    jobs: Sender<Job>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Checkpointer {
-    /// Starts the thread, and has `writer` wake it whenever the log is `pages` long or longer.
-    pub(super) fn start(
-        writer: &mut Connection,
-        own: Connection,
-        gate: Arc<Gate>,
-        pages: u32,
-    ) -> Result<Self, String> {
-        let (jobs, inbox) = bounded(1);
-        let due_at = Arc::new(AtomicU32::new(pages));
-        let (wake, due) = (jobs.clone(), Arc::clone(&due_at));
-        let hook = move |_: &mut _, log: i32| {
-            if u32::try_from(log).is_ok_and(|log| log >= due.load(Ordering::Relaxed)) {
-                // Full: it is awake already.
-                let _ = wake.try_send(Job::Run);
-            }
+impl Due {
+    /// Has `conn` tell how long the log is.
+    pub(super) fn watch(conn: &mut Connection, pages: u32) -> Result<Self, String> {
+        let log = Arc::new(AtomicU32::new(0));
+        let told = Arc::clone(&log);
+        let hook = move |_: &mut _, pages: i32| {
+            told.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         };
-        writer.wal_hook(Some(hook)).map_err(|error| error.to_string())?;
-        let thread = std::thread::Builder::new()
-            .name("store-checkpoint".to_owned())
-            .spawn(move || run(&inbox, &own, &gate, pages, &due_at))
-            .map_err(|error| error.to_string())?;
-        Ok(Self { jobs, thread: Some(thread) })
+        conn.wal_hook(Some(hook)).map_err(|error| error.to_string())?;
+        Ok(Self { log, at: pages, pages })
     }
-}
 
-impl Drop for Checkpointer {
-    fn drop(&mut self) {
-        let _ = self.jobs.send(Job::Stop);
-        if let Some(thread) = self.thread.take() {
-            // It has nothing to say: failures were logged as they came.
-            let _ = thread.join();
+    /// Moves the log if it is time.
+    pub(super) fn run(&mut self, conn: &Connection, gate: &Gate) {
+        if self.log.load(Ordering::Relaxed) < self.at {
+            return;
         }
-    }
-}
-
-fn run(inbox: &Receiver<Job>, own: &Connection, gate: &Gate, pages: u32, due_at: &AtomicU32) {
-    while let Ok(Job::Run) = inbox.recv() {
-        let next = match checkpoint(own, gate, pages / 8) {
+        self.at = match checkpoint(conn, gate, self.pages / 8) {
             Ok(Moved { log, left: 0 }) => {
                 tracing::debug!(pages = log, "the store's log was moved into the database");
-                pages
+                self.pages
             }
             // A reader still needs the log: go on when it has grown by as much again.
-            Ok(Moved { log, .. }) => log.saturating_add(pages),
+            Ok(Moved { log, .. }) => log.saturating_add(self.pages),
             Err(error) => {
                 tracing::warn!(%error, "the store's log could not be moved into the database; it grows until it can");
-                due_at.load(Ordering::Relaxed).saturating_add(pages)
+                self.at.saturating_add(self.pages)
             }
         };
-        due_at.store(next, Ordering::Relaxed);
     }
 }
 
@@ -86,7 +60,7 @@ pub(super) struct Moved {
     left: u32,
 }
 
-/// Moves the log; with at most `left_max` pages left of it commits are held back for the rest.
+/// Moves the log; with at most `left_max` pages left of it other writers are held back for the rest.
 pub(super) fn checkpoint(own: &Connection, gate: &Gate, left_max: u32) -> rusqlite::Result<Moved> {
     for _ in 0..PASSES_MAX {
         if passive(own)?.left <= left_max {

@@ -58,7 +58,7 @@ pub enum OpenError {
     },
     /// Made by an older program (CF-09).
     #[error(
-        "the store has schema {found}, this program needs schema {known}; nothing was changed. Schema 2 becomes \
+        "the store has schema {found}, this program needs schema {known}; nothing was changed. Schemas 2 and 3 become \
          the present one when the switch, or a command that changes merchants, first opens the store; there is no \
          upgrade from schema 1: run the program that made it, or begin with a new store."
     )]
@@ -86,8 +86,8 @@ pub enum OpenError {
         "{} has lost what was durable: it ends with commit {found}, and {witness} knows of commit {known}. \
          Nothing was changed and nothing is served, since tills may have been told what is missing here, and money \
          may have moved for it. Copy the file and everything beside it that begins with its name. If newer files \
-         exist, put them back together (the database, -wal and -mark). If not, declare the gap: run `sqlite3 {} \
-         'PRAGMA wal_checkpoint(TRUNCATE)'`, remove {}-mark, start again, and compare the wallet's bill with the \
+         exist, put them back together (the database, -wal, -mark and both -recent files). If not, declare the gap: run `sqlite3 {} \
+         'PRAGMA wal_checkpoint(TRUNCATE)'`, remove {}-mark and the -recent files beside it, start again, and compare the wallet's bill with the \
          payments since the last good commit.", path.display(), path.display(), path.display()
     )]
     Lost {
@@ -104,7 +104,7 @@ pub enum OpenError {
     #[error(
         "{} contradicts itself: {what}. Nothing was changed and nothing is served: payments may be missing or \
          stand as they did earlier, and money may have moved. Move the file and everything beside it that begins \
-         with its name (-wal, -shm, -mark) away, put the newest backup in its place, and compare the wallet's bill \
+         with its name (-wal, -shm, -mark, -recent-0, -recent-1) away, put the newest backup in its place, and compare the wallet's bill \
          with its payments.",
         path.display()
     )]
@@ -116,7 +116,7 @@ pub enum OpenError {
     },
     /// SQLite refuses.
     #[error("{} cannot be opened: {cause}. If this repeats, check the disk; if it is damaged, move the file and \
-         everything beside it that begins with its name (-wal, -shm, -mark) away and put the newest backup in its \
+         everything beside it that begins with its name (-wal, -shm, -mark, -recent-0, -recent-1) away and put the newest backup in its \
          place.", path.display())]
     Broken {
         /// The store.

@@ -15,6 +15,7 @@ use state_machine::step::Step;
 use state_machine::{MerchantId, OrderKey, Record, UnixMs};
 
 use super::read::{Reads, unreadable};
+use super::recent::memory::Recent;
 use super::row::{COLUMNS, LEN, canonical_form};
 use super::tally::{self, Share};
 use crate::contract::{Damaged, Event, EventQuery, Events, StoreError};
@@ -53,21 +54,38 @@ pub(super) struct Writer<'a> {
     sealer: &'a Sealer,
     last: CachedStatement<'a>,
     insert: CachedStatement<'a>,
+    /// Merchant and number of the event before.
+    before: Option<(i64, i64)>,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(conn: &'a Connection, sealer: &'a Sealer) -> rusqlite::Result<Self> {
-        Ok(Self { sealer, last: conn.prepare_cached(LAST)?, insert: conn.prepare_cached(INSERT)? })
+        Ok(Self {
+            sealer,
+            last: conn.prepare_cached(LAST)?,
+            insert: conn.prepare_cached(INSERT)?,
+            before: None,
+        })
     }
 
-    /// Writes the event that `record` is, the row of the payment being `payment`. Returns its share of the sums.
-    pub(super) fn add(&mut self, record: &Record, payment: i64) -> rusqlite::Result<Share> {
-        let last: i64 = self.last.query_row([record.key.merchant.0], |row| row.get(0))?;
-        let number = last.saturating_add(1);
-        let step = Step::of(record);
-        let checksum = checksum(self.sealer, &record.key, number, payment, step);
+    /// Writes the next event of `merchant`, the row of the payment `of` being `payment`. Returns its share of the sums.
+    pub(super) fn add(
+        &mut self,
+        merchant: i64,
+        of: &[u8],
+        payment: i64,
+        step: Step,
+    ) -> rusqlite::Result<Share> {
+        let number = match self.before {
+            // Merchants come one after the other.
+            Some((before, last)) if before == merchant => last,
+            _ => self.last.query_row([merchant], |row| row.get(0))?,
+        }
+        .saturating_add(1);
+        self.before = Some((merchant, number));
+        let checksum = checksum(self.sealer, merchant, of, number, payment, step);
         self.insert.execute(params![
-            record.key.merchant.0,
+            merchant,
             number,
             payment,
             step.version,
@@ -80,11 +98,18 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn checksum(sealer: &Sealer, key: &OrderKey, number: i64, payment: i64, step: Step) -> [u8; CHECKSUM_LEN] {
+fn checksum(
+    sealer: &Sealer,
+    merchant: i64,
+    of: &[u8],
+    number: i64,
+    payment: i64,
+    step: Step,
+) -> [u8; CHECKSUM_LEN] {
     let values = [
         ValueRef::Text(b"events"),
-        ValueRef::Integer(key.merchant.0.into()),
-        ValueRef::Text(key.number.as_str().as_bytes()),
+        ValueRef::Integer(merchant),
+        ValueRef::Text(of),
         ValueRef::Integer(number),
         ValueRef::Integer(payment),
         ValueRef::Integer(step.version.into()),
@@ -123,8 +148,9 @@ fn select(rest: &str) -> String {
 }
 
 impl Reads<'_> {
-    /// Reads events as the contract has it. What is missing or damaged is an event all the same, which says so.
-    pub(super) fn events(&self, query: &EventQuery) -> Result<Events, StoreError> {
+    /// Reads the events that are in the database, as the contract has it; payments that `recent` knows better are shown
+    /// from there. What is missing or damaged is an event all the same, which says so.
+    pub(super) fn events(&self, query: &EventQuery, recent: &Recent) -> Result<Events, StoreError> {
         let read = || {
             let last: i64 =
                 self.conn.prepare_cached(LAST)?.query_row([query.merchant.0], |row| row.get(0))?;
@@ -148,7 +174,9 @@ impl Reads<'_> {
                     if found.events.len() == limit {
                         break;
                     }
-                    found.events.push(Event { number, payment: self.event(row, query.merchant, number)? });
+                    found
+                        .events
+                        .push(Event { number, payment: self.event(row, query.merchant, number, recent)? });
                     expected = number.saturating_add(1);
                 }
                 Ok::<_, rusqlite::Error>(())
@@ -171,11 +199,17 @@ impl Reads<'_> {
         read().map_err(|error: rusqlite::Error| unreadable(&error))
     }
 
+    fn checksum_of(&self, key: &OrderKey, number: u64, payment: i64, step: Step) -> [u8; CHECKSUM_LEN] {
+        let (merchant, of) = (key.merchant.0.into(), key.number.as_str().as_bytes());
+        checksum(self.sealer, merchant, of, number.cast_signed(), payment, step)
+    }
+
     fn event(
         &self,
         row: &Row<'_>,
         merchant: MerchantId,
         number: u64,
+        recent: &Recent,
     ) -> rusqlite::Result<Result<Box<Record>, Damaged>> {
         let present = match self.take(row)? {
             Ok(record) => record,
@@ -185,12 +219,16 @@ impl Reads<'_> {
         let payment: i64 = row.get(NUMBER + 1)?;
         let stored = row.get_ref(NUMBER + 6)?.as_blob().unwrap_or_default();
         let sound = step.filter(|step| {
-            let checksum = checksum(self.sealer, &present.key, number.cast_signed(), payment, *step);
+            let checksum = self.checksum_of(&present.key, number, payment, *step);
             present.key.merchant == merchant && checksum.as_slice() == stored
         });
         Ok(match sound {
             Some(step) if present.version < step.version => Err(damaged(number, EARLIER)),
-            Some(step) => Ok(Box::new(step.seen_in(present))),
+            Some(step) => {
+                let present =
+                    recent.latest(&present.key).map_or(present, |latest| Record::clone(latest.as_ref()));
+                Ok(Box::new(step.seen_in(present)))
+            }
             None => Err(damaged(number, "its checksum does not match")),
         })
     }
@@ -220,7 +258,7 @@ impl Reads<'_> {
                     number: row.get_ref(1).ok()?.as_str().ok()?.parse().ok()?,
                 };
                 let payment = row.get(NUMBER + 1).ok()?;
-                Some(checksum(self.sealer, &key, number, payment, step(row)?).as_slice() == stored)
+                Some(self.checksum_of(&key, number.cast_unsigned(), payment, step(row)?).as_slice() == stored)
             };
             if sound() != Some(true) {
                 wrong(damaged(before.1, "its checksum does not match"), false);

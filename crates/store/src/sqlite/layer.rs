@@ -1,7 +1,7 @@
 //! What the store's files lie on: the file system, or the checker's disk, which loses what was not synced.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek};
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -82,6 +82,47 @@ impl Layer {
             .ok()
     }
 
+    /// A file of recent records, made anew: one that is there is left to who still has it open. The name is durable when
+    /// this returns.
+    pub(super) fn new_segment(&self, path: &Path) -> Result<Segment, OpenError> {
+        match self {
+            Self::Files => {
+                // Its absence shows when the other is made.
+                drop(std::fs::remove_file(path));
+                create(path)?;
+                let open = || {
+                    let file = File::options().read(true).write(true).open(path)?;
+                    sync_names(path)?;
+                    Ok(Segment::File(file))
+                };
+                open().map_err(|error: io::Error| OpenError::Unavailable {
+                    path: path.to_owned(),
+                    cause: error.to_string(),
+                })
+            }
+            #[cfg(feature = "power-cut")]
+            Self::Disk(machine) => machine
+                .open_new(path)
+                .and_then(|file| file.sync_names().map(|()| Segment::Disk(file)))
+                .map_err(|fault| OpenError::Unavailable {
+                    path: path.to_owned(),
+                    cause: format!("{fault:?}"),
+                }),
+        }
+    }
+
+    /// All of a file of recent records, for who only reads; nothing if there is none.
+    pub(super) fn read_segment(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Files => match std::fs::read(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+                read => read,
+            },
+            #[cfg(feature = "power-cut")]
+            Self::Disk(machine) => Ok(machine.read(path).unwrap_or_default()),
+        }
+    }
+
     /// Makes the file if there is none, readable by its owner only.
     pub(super) fn create(&self, path: &Path) -> Result<(), OpenError> {
         match self {
@@ -120,16 +161,94 @@ pub(super) enum Small {
 
 impl Small {
     /// Writes over what is there, without a sync.
-    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => write_at(file, at, bytes),
+            #[cfg(feature = "power-cut")]
+            Self::Disk(file) => file.write_at(at, bytes).map_err(failed),
+        }
+    }
+}
+
+/// A file that is written from its beginning, again and again.
+#[derive(Debug)]
+pub(super) enum Segment {
+    File(File),
+    #[cfg(feature = "power-cut")]
+    Disk(crate::power_cut::OpenFile),
+}
+
+impl Segment {
+    pub(super) fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => write_at(file, at, bytes),
+            #[cfg(feature = "power-cut")]
+            Self::Disk(file) => file.write_at(at, bytes).map_err(failed),
+        }
+    }
+
+    /// What was written is durable when this returns.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.sync_data(),
+            #[cfg(feature = "power-cut")]
+            Self::Disk(file) => file.sync().map_err(failed),
+        }
+    }
+
+    /// The first `length` bytes.
+    pub(super) fn read(&self, length: usize) -> io::Result<Vec<u8>> {
         match self {
             Self::File(file) => {
+                let mut bytes = vec![0; length];
                 let mut file = file;
                 file.rewind()?;
-                file.write_all(bytes)
+                file.read_exact(&mut bytes)?;
+                Ok(bytes)
             }
             #[cfg(feature = "power-cut")]
-            Self::Disk(file) => file.write(bytes).map_err(|fault| io::Error::other(format!("{fault:?}"))),
+            Self::Disk(file) => file.read(length).map_err(failed),
         }
+    }
+
+    /// Gives its room back.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.set_len(0),
+            #[cfg(feature = "power-cut")]
+            Self::Disk(file) => file.clear().map_err(failed),
+        }
+    }
+}
+
+#[cfg(feature = "power-cut")]
+fn failed(fault: crate::power_cut::Fault) -> io::Error {
+    let kind = match fault {
+        crate::power_cut::Fault::Full => ErrorKind::StorageFull,
+        _ => ErrorKind::Other,
+    };
+    io::Error::new(kind, format!("{fault:?}"))
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    file.seek(io::SeekFrom::Start(at))?;
+    io::Write::write_all(&mut file, bytes)
+}
+
+/// Makes the names in the directory of `path` durable.
+fn sync_names(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        #[cfg(unix)]
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        #[cfg(unix)]
+        Some(folder) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
     }
 }
 

@@ -102,7 +102,7 @@ impl MerchantBook {
         added.first().copied().ok_or_else(|| StoreError::Unreadable("no number was given".to_owned()).into())
     }
 
-    /// Adds all of `merchants`, or none; their numbers come back in the same order. Payments wait meanwhile, for
+    /// Adds all of `merchants`, or none; their numbers come back in the same order. Recent records wait meanwhile, for
     /// about a second where there are a hundred thousand.
     ///
     /// # Errors

@@ -1,5 +1,8 @@
 //! The embedded store: SQLite, write-ahead log, every commit synced before it is acknowledged.
 //!
+//! A commit goes to a file of recent records ([`recent`]) and from there, in the background, into the database
+//! ([`fold`]); whoever reads sees both as one ([`view`]).
+//!
 //! One process writes at a time (a lock beside the file, and a fence in every transaction); readers work beside it
 //! on connections of their own. Everything that names a payer or signs is sealed, every row carries a keyed
 //! checksum, and a row that fails it is set aside while the others go on.
@@ -10,6 +13,8 @@ pub mod codec;
 mod commit;
 mod error;
 mod events;
+mod filter;
+mod fold;
 mod gate;
 pub(crate) mod layer;
 mod lock;
@@ -19,14 +24,17 @@ mod merchants;
 mod opening;
 mod read;
 mod reader;
+mod recent;
 mod rotation;
 mod row;
 mod schema;
+mod shared;
 mod tally;
 mod upgrade;
+mod view;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use protocol::TransactionId;
@@ -34,15 +42,20 @@ use rusqlite::Connection;
 use state_machine::shard::Outcome;
 use state_machine::{MerchantId, OrderKey, Record};
 
-use self::checkpoint::Checkpointer;
+use self::checkpoint::Due;
 use self::commit::Write;
+use self::filter::{Filling, Numbers};
 use self::gate::Gate;
 use self::layer::Layer;
 use self::lock::WriterLock;
 use self::mark::Mark;
 use self::opening::Witness;
 use self::read::Reads;
+use self::recent::Journal;
+use self::recent::memory::Recent;
 use self::row::Scratch;
+use self::shared::{Folder, Folding, Hot, Shared, locked};
+use self::view::View;
 use crate::contract::{
     CommitError, EventQuery, Events, Fence, Filter, Listing, Recovered, Store, StoreError,
 };
@@ -67,8 +80,15 @@ pub struct Options {
     /// How long an opening waits for a reader that keeps a doubtful log from beginning anew. The switch takes no payment
     /// meanwhile; restarted at once instead, it would be given up by its supervisor.
     pub settle_max: Duration,
-    /// The file never grows over this many pages; a commit that would need more is busy.
+    /// The database never grows over this many pages; recent records that would need more wait.
     pub pages_max: Option<u32>,
+    /// Recent records are put into the database when there are this many of them. [`u32::MAX`]: only at the opening, at
+    /// the end, and when no more of them may wait; there is no thread for it then.
+    pub fold_records: u32,
+    /// Or after this time.
+    pub fold_after: Duration,
+    /// A commit that would let more records wait to be put into the database is busy.
+    pub backlog_max: u32,
 }
 
 impl Default for Options {
@@ -80,26 +100,25 @@ impl Default for Options {
             busy_timeout: Duration::from_millis(250),
             settle_max: Duration::from_secs(10),
             pages_max: None,
+            fold_records: 8_192,
+            fold_after: Duration::from_millis(500),
+            backlog_max: 262_144,
         }
     }
 }
 
 /// The writer of an embedded store.
 pub struct SqliteStore {
-    // In the order in which they must be dropped: the checkpointer's connection before the writer's, the lock last.
-    checkpointer: Option<Checkpointer>,
+    // In the order in which they must be dropped: the thread and its connection before the writer's, the lock last.
+    folding: Option<Folding>,
+    filling: Option<Filling>,
     conn: Connection,
     layer: Layer,
     path: PathBuf,
     options: Options,
-    sealer: Arc<Sealer>,
-    fence: Fence,
-    gate: Arc<Gate>,
-    mark: Mark,
+    shared: Arc<Shared>,
     opening: Opening,
     scratch: Scratch,
-    /// Set by the first fatal error: nothing is written after it.
-    dead: Option<String>,
     lock: Arc<WriterLock>,
 }
 
@@ -108,8 +127,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`OpenError`], in words for the operator; nothing but the fence and the lock file was written, and, of a store
-    /// of schema 2, its upgrade.
+    /// [`OpenError`], in words for the operator; nothing but the fence and the lock file was written, recent records
+    /// were put into the database, and, of a store of schema 2 or 3, its upgrade was made.
     pub fn open(path: &Path, key: &SealKey, options: Options) -> Result<Self, OpenError> {
         Self::open_on(Layer::Files, path, key, options)
     }
@@ -121,7 +140,7 @@ impl SqliteStore {
         options: Options,
     ) -> Result<Self, OpenError> {
         let lock = layer.lock(path)?;
-        let sealer = Sealer::new(key);
+        let sealer = Arc::new(Sealer::new(key));
         let witness = Witness::look(&layer, path, &sealer)?;
         if !layer.holds_something(path) {
             witness.compare(path, None)?;
@@ -134,35 +153,60 @@ impl SqliteStore {
         let found = schema::check_from(&conn, path, &sealer, upgrade::OLDEST)?;
         schema::make_durable(&layer, &conn, path, &options)?;
         let mut tally = schema::tally(&conn, path, &sealer)?;
-        let opening = witness.compare(path, Some(&tally))?;
+        let mut opening = witness.compare(path, Some(&tally))?;
+        let compare = |conn: &Connection| witness.compare_recent(&layer, conn, path, &sealer);
+        let compared = (found == schema::SCHEMA).then(|| compare(&conn)).transpose()?;
         if witness.is_doubtful(&tally) {
             schema::settle(&conn, path, &options)?;
         }
         if found < schema::SCHEMA {
-            tally = upgrade::upgrade(&mut conn, path, &sealer, tally)?;
+            tally = upgrade::upgrade(&mut conn, path, &sealer, tally, found)?;
         }
+        // A store of an earlier schema says nothing of recent records.
+        let torn = compared.map_or_else(|| compare(&conn), Ok)?;
+        opening.dropped_frames = opening.dropped_frames.saturating_add(torn);
+        let id = tally.store;
+        let rows = tally.rows;
         let (fence, bytes) = schema::next_fence(&mut conn, path, &sealer, tally)?;
         let mark = Mark::open(&layer, path);
         mark.put(&bytes);
+        // From the fence on no other writer acknowledges anything; what it has acknowledged is there now.
+        let last = opening::fold_recent(&layer, &conn, path, &sealer, fence, &mark)?;
+        let journal = Journal::open(&layer, path, id, fence, last)?;
         let gate = Arc::new(Gate::default());
-        let own = schema::connect(&layer, path, &options)?;
+        let mut own = schema::connect(&layer, path, &options)?;
         schema::make_durable(&layer, &own, path, &options)?;
-        let checkpointer =
-            Checkpointer::start(&mut conn, own, Arc::clone(&gate), options.checkpoint_pages.max(1))
-                .map_err(|cause| OpenError::Broken { path: path.to_owned(), cause })?;
+        let broken = |cause| OpenError::Broken { path: path.to_owned(), cause };
+        let due = Due::watch(&mut own, options.checkpoint_pages.max(1)).map_err(broken)?;
+        let shared = Arc::new(Shared {
+            sealer,
+            fence,
+            gate,
+            mark,
+            recent: Arc::new(Recent::new(last)),
+            filter: Arc::new(Numbers::new(rows)),
+            hot: Mutex::new(Hot { journal, records: 0, folding: 0, stalled: None, is_full: false }),
+            room: Condvar::new(),
+            folder: Mutex::new(Folder::new(own, due)),
+            dead: Mutex::new(None),
+        });
+        let reading = schema::connect_reader(&layer, path, &options)?;
+        let filling = Filling::start(Arc::clone(&shared.filter), reading, rows).map_err(broken)?;
+        let folding = if options.fold_records == u32::MAX {
+            None
+        } else {
+            Some(Folding::start(Arc::clone(&shared), options.fold_after).map_err(broken)?)
+        };
         Ok(Self {
-            checkpointer: Some(checkpointer),
+            folding,
+            filling: Some(filling),
             conn,
             layer,
             path: path.to_owned(),
             options,
-            sealer: Arc::new(sealer),
-            fence,
-            gate,
-            mark,
+            shared,
             opening,
             scratch: Scratch::new(),
-            dead: None,
             lock: Arc::new(lock),
         })
     }
@@ -179,7 +223,8 @@ impl SqliteStore {
     ///
     /// [`OpenError`].
     pub fn reader(&self) -> Result<SqliteReader, OpenError> {
-        SqliteReader::beside(&self.layer, &self.path, Arc::clone(&self.sealer), &self.options)
+        let recent = Some(Arc::clone(&self.shared.recent));
+        SqliteReader::beside(&self.layer, &self.path, Arc::clone(&self.shared.sealer), &self.options, recent)
     }
 
     /// The merchants of this store, to read and to change, for another thread. As long as it lives, the store
@@ -193,54 +238,93 @@ impl SqliteStore {
         schema::make_durable(&self.layer, &conn, &self.path, &self.options)?;
         Ok(MerchantBook::new(
             conn,
-            Arc::clone(&self.sealer),
-            Arc::clone(&self.gate),
-            self.mark.clone(),
+            Arc::clone(&self.shared.sealer),
+            Arc::clone(&self.shared.gate),
+            self.shared.mark.clone(),
             Arc::clone(&self.lock),
         ))
+    }
+
+    /// Puts every record that was committed until now into the database, durably, on the calling thread; else that is
+    /// done in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Busy`]: the records wait, and are safe; call again. Others as [`Store::commit`] has them.
+    pub fn fold(&self) -> Result<(), CommitError> {
+        self.shared.fold()
+    }
+
+    /// Records that wait to be put into the database.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        let hot = locked(&self.shared.hot);
+        hot.records.saturating_add(hot.folding)
     }
 
     /// Moves the log into the database on the calling thread: the checker wants its steps in one order.
     #[cfg(feature = "power-cut")]
     pub(crate) fn checkpoint(&self) -> rusqlite::Result<()> {
-        checkpoint::checkpoint(&self.conn, &self.gate, 0).map(drop)
+        self.shared.checkpoint()
     }
 
     fn reads(&self) -> Reads<'_> {
-        Reads { conn: &self.conn, sealer: &self.sealer }
+        Reads { conn: &self.conn, sealer: &self.shared.sealer }
+    }
+
+    fn view(&self) -> View<'_> {
+        View { conn: &self.conn, sealer: &self.shared.sealer, recent: &self.shared.recent }
     }
 }
 
 impl Store for SqliteStore {
     fn fence(&self) -> Fence {
-        self.fence
+        self.shared.fence
     }
 
     fn commit(&mut self, records: &[Arc<Record>]) -> Result<Vec<Outcome>, CommitError> {
-        if let Some(why) = &self.dead {
-            return Err(CommitError::Fatal(why.clone()));
+        if let Some(error) = &*locked(&self.shared.dead) {
+            return Err(error.clone());
         }
-        let _turn = self.gate.enter();
+        let backlog_max = usize::try_from(self.options.backlog_max).unwrap_or(usize::MAX);
+        if self.folding.is_none()
+            && (self.backlog().saturating_add(records.len()) > backlog_max
+                || locked(&self.shared.hot).is_full)
+        {
+            self.shared.fold()?;
+        }
         let mut write = Write {
             conn: &self.conn,
-            sealer: &self.sealer,
-            fence: self.fence,
-            mark: &self.mark,
+            shared: &self.shared,
             scratch: &mut self.scratch,
+            backlog_max,
+            patience: self.options.busy_timeout,
         };
-        let done = write.commit(records);
-        if let Err(CommitError::Fatal(why)) = &done {
-            self.dead = Some(why.clone());
+        match write.commit(records) {
+            Ok((outcomes, waiting)) => {
+                let enough = u32::try_from(waiting).is_ok_and(|waiting| waiting >= self.options.fold_records);
+                if let Some(folding) = self.folding.as_ref().filter(|_| enough) {
+                    folding.wake();
+                }
+                Ok(outcomes)
+            }
+            Err(error) => {
+                if matches!(error, CommitError::Fatal(_)) {
+                    locked(&self.shared.dead).get_or_insert_with(|| error.clone());
+                }
+                Err(error)
+            }
         }
-        done
     }
 
     fn open_orders(&mut self, visit: &mut dyn FnMut(Recovered)) -> Result<u64, StoreError> {
+        // The list of open orders is the database's.
+        self.shared.fold().map_err(|error| StoreError::Unreadable(error.to_string()))?;
         self.reads().open_orders(visit)
     }
 
     fn find(&mut self, key: &OrderKey) -> Result<Option<Record>, StoreError> {
-        self.reads().find(key)
+        self.view().find(key)
     }
 
     fn find_by_transaction(
@@ -248,27 +332,40 @@ impl Store for SqliteStore {
         merchant: MerchantId,
         id: &TransactionId,
     ) -> Result<Option<Record>, StoreError> {
-        self.reads().find_by_transaction(merchant, id)
+        self.view().find_by_transaction(merchant, id)
     }
 
     fn list(&mut self, filter: &Filter) -> Result<Listing, StoreError> {
-        self.reads().list(filter)
+        self.view().list(filter)
     }
 
     fn events(&mut self, query: &EventQuery) -> Result<Events, StoreError> {
-        self.reads().events(query)
+        self.view().events(query)
     }
 }
 
 impl Drop for SqliteStore {
-    /// Moves the whole log into the database, if nobody still reads it: the next opening has less to do.
+    /// Puts everything into the database file, if nobody still reads its log: the next opening has less to do, and one
+    /// file is the whole store.
     fn drop(&mut self) {
-        self.checkpointer = None;
-        if self.dead.is_none() {
-            let done = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            if let Err(error) = done {
-                tracing::warn!(%error, "the store's log stays; the next opening reads it");
+        self.folding = None;
+        self.filling = None;
+        if locked(&self.shared.dead).is_some() {
+            return;
+        }
+        match self.shared.fold() {
+            Ok(()) => {
+                if let Err(error) = locked(&self.shared.hot).journal.clear() {
+                    tracing::debug!(%error, "the files of recent records keep their room");
+                }
             }
+            Err(error) => {
+                tracing::warn!(%error, "recent records stay beside the database; the next opening puts them there");
+            }
+        }
+        let done = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = done {
+            tracing::warn!(%error, "the store's log stays; the next opening reads it");
         }
     }
 }
@@ -277,7 +374,7 @@ impl std::fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SqliteStore")
             .field("path", &self.path)
-            .field("fence", &self.fence)
+            .field("fence", &self.shared.fence)
             .finish_non_exhaustive()
     }
 }

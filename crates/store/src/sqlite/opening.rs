@@ -2,11 +2,18 @@
 
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::error::OpenError;
+use super::fold::{self, Stop};
 use super::layer::Layer;
 use super::log::{self, Log};
-use super::mark::{Mark, beside};
+use super::mark::{Mark, Marked, beside};
+use super::recent::stamp::Stamp;
+use super::recent::{self, read_both};
+use super::schema::broken;
 use super::tally::Tally;
+use crate::contract::Fence;
 use crate::seal::Sealer;
 
 /// What an opening found at the end of the log.
@@ -22,7 +29,9 @@ pub struct Opening {
 /// What the log and the mark say, read before SQLite looks at anything.
 pub(super) struct Witness {
     log: Log,
-    mark: Option<Tally>,
+    marked: Marked,
+    /// The newest commit in the files of recent records.
+    recent: Option<Stamp>,
 }
 
 impl Witness {
@@ -33,7 +42,10 @@ impl Witness {
         };
         let file = layer.log(&beside(path, "-wal")).map_err(unavailable)?;
         let log = log::scan(file, sealer).map_err(unavailable)?;
-        Ok(Self { log, mark: Mark::read(layer, path, sealer) })
+        let files = read_both(layer, path).map_err(unavailable)?;
+        let recent = files.iter().filter_map(|file| Stamp::newest_in(file, sealer));
+        let recent = recent.max_by_key(|stamp| stamp.commit);
+        Ok(Self { log, marked: Mark::read(layer, path, sealer), recent })
     }
 
     /// Refuses a store that ends before what is known to be durable. `store`: what it says of itself, if it is
@@ -43,6 +55,10 @@ impl Witness {
         let lost = |known: &Tally, witness| {
             Err(OpenError::Lost { path: path.to_owned(), found, known: known.commits, witness })
         };
+        if let (None, Some(stamp)) = (store, self.recent.or(self.marked.recent)) {
+            let (path, known) = (path.to_owned(), stamp.commit);
+            return Err(OpenError::Lost { path, found, known, witness: RECENT });
+        }
         let is_other = |known: &Tally| store.is_some_and(|tally| tally.store != known.store);
         let next = store.map_or(0, |tally| tally.commits.saturating_add(1));
         match &self.log.newest {
@@ -52,14 +68,14 @@ impl Witness {
             Some(known) if known.commits > next => return lost(known, "the log"),
             Some(_) | None => {}
         }
-        match &self.mark {
+        match &self.marked.tally {
             Some(known) if is_other(known) => return lost(known, "the mark, which is another store's,"),
             Some(known) if known.commits > found || store.is_none() => return lost(known, "the mark"),
             Some(_) | None => {}
         }
         let opening = Opening { log_frames: self.log.frames, dropped_frames: self.log.dropped };
         if opening.dropped_frames > 0 {
-            let marked = self.mark.is_some_and(|known| known.commits == found);
+            let marked = self.marked.tally.is_some_and(|known| known.commits == found);
             tracing::warn!(
                 frames = opening.dropped_frames,
                 commit = found,
@@ -77,6 +93,84 @@ impl Witness {
     /// Whether the last commit is only *seen* to be whole. After a sync that failed the page cache shows what the
     /// disk does not hold, until the machine goes down; the mark ends before such a commit.
     pub(super) fn is_doubtful(&self, store: &Tally) -> bool {
-        self.log.frames > 0 && self.mark.is_none_or(|mark| mark.commits < store.commits)
+        self.log.frames > 0 && self.marked.tally.is_none_or(|mark| mark.commits < store.commits)
     }
+
+    /// Refuses a store whose recent records end before what is known to be durable. Returns how many commits, none or
+    /// one, are left out as not whole.
+    pub(super) fn compare_recent(
+        &self,
+        layer: &Layer,
+        conn: &Connection,
+        path: &Path,
+        sealer: &Sealer,
+    ) -> Result<u64, OpenError> {
+        let folded = folded(conn, path, sealer)?;
+        let files = read_both(layer, path).map_err(|error| unavailable(path, &error))?;
+        let found = recent::find(&files, folded.store, folded.commit, sealer);
+        let lost =
+            |known, witness| OpenError::Lost { path: path.to_owned(), found: found.last, known, witness };
+        if let Some(known) = found.lost {
+            return Err(lost(known, RECENT));
+        }
+        match &self.marked.recent {
+            Some(known) if known.store != folded.store => {
+                return Err(lost(known.commit, "the mark, which is another store's,"));
+            }
+            Some(known) if known.commit > found.last => return Err(lost(known.commit, "the mark")),
+            Some(_) | None => {}
+        }
+        if found.torn {
+            let marked = self.marked.recent.is_some_and(|known| known.commit == found.last);
+            tracing::warn!(
+                commit = found.last,
+                "recent records end in what is no whole commit; it is left out, and {}",
+                if marked {
+                    "nobody was told of it"
+                } else {
+                    "as far as can be known, nobody was told of it"
+                }
+            );
+        }
+        Ok(u64::from(found.torn))
+    }
+}
+
+const RECENT: &str = "the file of recent records";
+
+fn unavailable(path: &Path, error: &std::io::Error) -> OpenError {
+    OpenError::Unavailable { path: path.to_owned(), cause: error.to_string() }
+}
+
+fn folded(conn: &Connection, path: &Path, sealer: &Sealer) -> Result<Stamp, OpenError> {
+    let folded = fold::folded(conn, sealer).map_err(|error| broken(path, &error))?;
+    folded.ok_or_else(|| OpenError::Contradicts {
+        path: path.to_owned(),
+        what: "what it says of its recent records is damaged".to_owned(),
+    })
+}
+
+/// Puts what a writer before has left into the database. Returns the number of the last commit.
+pub(super) fn fold_recent(
+    layer: &Layer,
+    conn: &Connection,
+    path: &Path,
+    sealer: &Sealer,
+    fence: Fence,
+    mark: &Mark,
+) -> Result<u64, OpenError> {
+    let folded = folded(conn, path, sealer)?;
+    let files = read_both(layer, path).map_err(|error| unavailable(path, &error))?;
+    let found = recent::find(&files, folded.store, folded.commit, sealer);
+    if found.commits.is_empty() {
+        return Ok(found.last);
+    }
+    tracing::info!(commits = found.commits.len(), "recent records are put into the database");
+    let tally = fold::fold(conn, sealer, fence, &found.commits).map_err(|stop| match stop {
+        Stop::Sqlite(error) => broken(path, &error),
+        Stop::Fenced(_) => OpenError::InUse { path: path.to_owned(), pid: None },
+        Stop::Contradicts(what) => OpenError::Contradicts { path: path.to_owned(), what },
+    })?;
+    mark.put(&tally);
+    Ok(found.last)
 }

@@ -1,18 +1,20 @@
 //! Lookups, listings, and the scan at the start: the same for the writer and for readers beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use planted::planted;
 use protocol::TransactionId;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, params, params_from_iter};
+use state_machine::step::Step;
 use state_machine::till::JsonState;
 use state_machine::{MerchantId, OrderKey, Record};
 
+use super::recent::memory::Entry;
 use super::row::{self, COLUMNS, LEN};
 use super::tally::{self, Share, Tally};
-use crate::contract::{Cursor, Damaged, Filter, Listing, Recovered, StoreError};
+use crate::contract::{Cursor, Damaged, Filter, Recovered, StoreError};
 use crate::seal::Sealer;
 
 /// A row as it stands.
@@ -28,6 +30,15 @@ struct Looked {
     found: Found,
     listed: bool,
     share: Option<Share>,
+}
+
+/// Part of a listing of the database.
+#[derive(Default)]
+pub(super) struct Places {
+    /// Rows in order, and where each stands if it says so.
+    pub(super) rows: Vec<(Option<Cursor>, Result<Record, Damaged>)>,
+    /// Where to go on; `None` when this was the end.
+    pub(super) next: Option<Cursor>,
 }
 
 /// What the rows looked at add up to.
@@ -60,7 +71,7 @@ static BY_KEY: LazyLock<String> =
     LazyLock::new(|| format!("{} WHERE merchant = ?1 AND out_trade_no = ?2", *SELECT));
 static BY_TRANSACTION: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{} WHERE merchant = ?1 AND transaction_id = ?2 ORDER BY accepted_at, merchant, out_trade_no LIMIT 1",
+        "{} WHERE merchant = ?1 AND transaction_id = ?2 ORDER BY accepted_at, merchant, out_trade_no",
         *SELECT
     )
 });
@@ -85,38 +96,49 @@ impl Reads<'_> {
         known(self.row(key).map_err(|error| unreadable(&error))?)
     }
 
+    /// What the merchant of `key` sees of it; `None` if it is not there.
+    pub(super) fn shows(&self, key: &OrderKey) -> rusqlite::Result<Option<JsonState>> {
+        Ok(self.row(key)?.and_then(Result::ok).map(|record| Step::of(&record).shows()))
+    }
+
+    /// The oldest of those that `passes`.
     pub(super) fn find_by_transaction(
         &self,
         merchant: MerchantId,
         id: &TransactionId,
+        passes: &dyn Fn(&OrderKey) -> bool,
     ) -> Result<Option<Record>, StoreError> {
         let find = || {
             let mut statement = self.conn.prepare_cached(&BY_TRANSACTION)?;
             let mut rows = statement.query(params![merchant.0, id.as_str()])?;
-            rows.next()?.map(|row| self.take(row)).transpose()
+            while let Some(row) = rows.next()? {
+                let found = self.take(row)?;
+                let key = found.as_ref().map_or_else(|(damaged, _)| damaged.key, |record| Some(record.key));
+                if key.is_none_or(|key| passes(&key)) {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
         };
         known(find().map_err(|error: rusqlite::Error| unreadable(&error))?)
     }
 
-    pub(super) fn list(&self, filter: &Filter) -> Result<Listing, StoreError> {
+    /// A page of what the database lists, each row with its place.
+    pub(super) fn list_places(&self, filter: &Filter) -> Result<Places, StoreError> {
         let list = || {
             let (sql, values) = listing(filter);
             let mut statement = self.conn.prepare_cached(&sql)?;
             let mut rows = statement.query(params_from_iter(values))?;
             let limit = usize::try_from(filter.limit()).unwrap_or(usize::MAX);
-            let mut listing = Listing::default();
-            let mut seen = 0;
+            let mut places = Places::default();
             while let Some(row) = rows.next()? {
-                seen = usize::saturating_add(seen, 1);
                 // What the row says of its place, trusted or not, is what it was sorted by.
                 let place = place(row);
-                match self.take(row)? {
-                    Ok(record) => listing.records.push(record),
-                    Err((damaged, _)) => listing.damaged.push(damaged),
-                }
-                listing.next = if seen == limit { place } else { None };
+                let found = self.take(row)?.map_err(|(damaged, _)| damaged);
+                places.rows.push((place, found));
+                places.next = if places.rows.len() == limit { place } else { None };
             }
-            Ok(listing)
+            Ok(places)
         };
         list().map_err(|error: rusqlite::Error| unreadable(&error))
     }
@@ -177,8 +199,12 @@ impl Reads<'_> {
     }
 
     /// Looks at every row there is or should be; visits those that cannot be trusted and returns the number of
-    /// those that can.
-    pub(super) fn verify(&self, damaged: &mut dyn FnMut(Damaged)) -> Result<u64, StoreError> {
+    /// those that can, with those of `recent` that are not in the database yet.
+    pub(super) fn verify(
+        &self,
+        recent: &HashMap<OrderKey, Entry>,
+        damaged: &mut dyn FnMut(Damaged),
+    ) -> Result<u64, StoreError> {
         // One moment of the store, also while its writer works.
         let moment = self.conn.unchecked_transaction().map_err(|error| unreadable(&error))?;
         let tally = self.tally()?;
@@ -192,6 +218,11 @@ impl Reads<'_> {
         self.walk(&tally, &BTreeSet::new(), &mut seen, &mut on_row, &mut |event| events.push(event))?;
         events.into_iter().for_each(&mut *damaged);
         self.explained(&tally, &seen)?;
+        for key in recent.keys() {
+            if self.row(key).map_err(|error| unreadable(&error))?.is_none() {
+                sound = sound.saturating_add(1);
+            }
+        }
         // A moment that is kept keeps the log from beginning anew.
         moment.finish().map_err(|error| unreadable(&error))?;
         for why in self.structure().map_err(|error| unreadable(&error))? {

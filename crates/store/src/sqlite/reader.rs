@@ -1,6 +1,6 @@
 //! Reading beside the writer: a connection of its own, for another thread or another process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::TransactionId;
@@ -9,6 +9,9 @@ use state_machine::{MerchantId, OrderKey, Record};
 
 use super::layer::Layer;
 use super::read::Reads;
+use super::recent::follow::Follower;
+use super::recent::memory::Recent;
+use super::view::View;
 use super::{Options, merchants, schema};
 use crate::contract::{Damaged, EventQuery, Events, Filter, Listing, StoreError};
 use crate::merchant::{MerchantRow, Merchants, ProviderRow};
@@ -20,6 +23,17 @@ use super::error::OpenError;
 pub struct SqliteReader {
     conn: Connection,
     sealer: Arc<Sealer>,
+    layer: Layer,
+    path: PathBuf,
+    recent: Source,
+}
+
+/// Where recent records are read.
+enum Source {
+    /// In the memory of the writer.
+    Shared(Arc<Recent>),
+    /// In the files.
+    Files(Follower),
 }
 
 impl SqliteReader {
@@ -29,7 +43,7 @@ impl SqliteReader {
     ///
     /// [`OpenError`]; nothing was changed.
     pub fn open(path: &Path, key: &SealKey) -> Result<Self, OpenError> {
-        Self::beside(&Layer::Files, path, Arc::new(Sealer::new(key)), &Options::default())
+        Self::beside(&Layer::Files, path, Arc::new(Sealer::new(key)), &Options::default(), None)
     }
 
     pub(super) fn beside(
@@ -37,10 +51,12 @@ impl SqliteReader {
         path: &Path,
         sealer: Arc<Sealer>,
         options: &Options,
+        shared: Option<Arc<Recent>>,
     ) -> Result<Self, OpenError> {
         let conn = schema::connect_reader(layer, path, options)?;
         schema::check(&conn, path, &sealer)?;
-        Ok(Self { conn, sealer })
+        let recent = shared.map_or_else(|| Source::Files(Follower::new()), Source::Shared);
+        Ok(Self { conn, sealer, layer: layer.clone(), path: path.to_owned(), recent })
     }
 
     /// The durable record under `key`.
@@ -49,7 +65,7 @@ impl SqliteReader {
     ///
     /// [`StoreError`].
     pub fn find(&mut self, key: &OrderKey) -> Result<Option<Record>, StoreError> {
-        self.reads().find(key)
+        self.view()?.find(key)
     }
 
     /// The durable record of `merchant` that holds the channel's number `id`; the oldest, should there be more.
@@ -62,7 +78,7 @@ impl SqliteReader {
         merchant: MerchantId,
         id: &TransactionId,
     ) -> Result<Option<Record>, StoreError> {
-        self.reads().find_by_transaction(merchant, id)
+        self.view()?.find_by_transaction(merchant, id)
     }
 
     /// The durable records that `filter` lets through, by the time they were accepted.
@@ -71,7 +87,7 @@ impl SqliteReader {
     ///
     /// [`StoreError::Unreadable`].
     pub fn list(&mut self, filter: &Filter) -> Result<Listing, StoreError> {
-        self.reads().list(filter)
+        self.view()?.list(filter)
     }
 
     /// What a merchant may be told, in order ([`crate::Store::events`]).
@@ -80,7 +96,7 @@ impl SqliteReader {
     ///
     /// [`StoreError::Unreadable`].
     pub fn events(&mut self, query: &EventQuery) -> Result<Events, StoreError> {
-        self.reads().events(query)
+        self.view()?.events(query)
     }
 
     /// Looks at every row there is and visits those that cannot be trusted. Returns the number of rows that can.
@@ -90,7 +106,10 @@ impl SqliteReader {
     /// [`StoreError::Unreadable`] if the rows cannot even be counted, [`StoreError::Contradicts`] if each row is
     /// sound and all together are not what was committed.
     pub fn verify(&mut self, damaged: &mut dyn FnMut(Damaged)) -> Result<u64, StoreError> {
-        self.reads().verify(damaged)
+        // From the files, wherever else recent records are read: the disk is what is checked.
+        let mut follower = Follower::new();
+        let recent = follower.refresh(&self.layer, &self.path, &self.conn, &self.sealer)?.unfolded();
+        (Reads { conn: &self.conn, sealer: &self.sealer }).verify(&recent, damaged)
     }
 
     /// Every merchant.
@@ -120,8 +139,13 @@ impl SqliteReader {
         merchants::providers(&self.conn)
     }
 
-    fn reads(&self) -> Reads<'_> {
-        Reads { conn: &self.conn, sealer: &self.sealer }
+    fn view(&mut self) -> Result<View<'_>, StoreError> {
+        let (conn, sealer) = (&self.conn, &*self.sealer);
+        let recent = match &mut self.recent {
+            Source::Shared(recent) => &**recent,
+            Source::Files(follower) => follower.refresh(&self.layer, &self.path, conn, sealer)?,
+        };
+        Ok(View { conn, sealer, recent })
     }
 }
 

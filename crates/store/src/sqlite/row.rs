@@ -70,6 +70,8 @@ impl Scratch {
 pub(super) struct Row<'a> {
     pub(super) values: [ValueRef<'a>; LEN],
     pub(super) checksum: [u8; crate::seal::CHECKSUM_LEN],
+    /// What the checksum covers: the values, as [`canonical_form`] lays them out.
+    pub(super) canonical: &'a [u8],
 }
 
 /// Lays `record` out as a row written under `fence`.
@@ -159,7 +161,7 @@ pub(super) fn encode<'a>(
     ];
     canonical_form(&values, canonical);
     let checksum = sealer.checksum(canonical);
-    Ok(Row { values, checksum })
+    Ok(Row { values, checksum, canonical })
 }
 
 /// Takes a row back, or says what is wrong with it: the checksum first, then every value.
@@ -323,6 +325,34 @@ pub(super) fn canonical_form(values: &[ValueRef<'_>], out: &mut Vec<u8>) {
             ValueRef::Blob(bytes) => put_bytes(4, bytes, out),
         }
     }
+}
+
+/// The values that [`canonical_form`] laid out; `None` unless `bytes` are exactly a row of them.
+pub(super) fn values_of(mut bytes: &[u8]) -> Option<[ValueRef<'_>; LEN]> {
+    let mut values = [ValueRef::Null; LEN];
+    for value in &mut values {
+        let (kind, rest) = bytes.split_first()?;
+        bytes = rest;
+        if *kind == 0 {
+            continue;
+        }
+        let (word, rest) = bytes.split_first_chunk()?;
+        bytes = rest;
+        let word = u64::from_le_bytes(*word);
+        if *kind == 1 {
+            *value = ValueRef::Integer(word.cast_signed());
+            continue;
+        }
+        let (text, rest) = bytes.split_at_checked(usize::try_from(word).ok()?)?;
+        bytes = rest;
+        *value = match kind {
+            3 => ValueRef::Text(text),
+            4 => ValueRef::Blob(text),
+            // No column holds numbers with a point.
+            _ => return None,
+        };
+    }
+    bytes.is_empty().then_some(values)
 }
 
 fn put_bytes(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {

@@ -12,13 +12,14 @@ use super::Options;
 use super::error::OpenError;
 use super::events;
 use super::layer::Layer;
+use super::recent::stamp::{self, End, Stamp};
 use super::rotation;
 use super::tally::{self, Tally};
 use crate::contract::Fence;
 use crate::seal::Sealer;
 
 /// The schema that this program reads and writes.
-pub(super) const SCHEMA: u32 = 3;
+pub(super) const SCHEMA: u32 = 4;
 /// `HUFU`, in the file's header.
 const APPLICATION_ID: i64 = 0x4855_4655;
 
@@ -32,7 +33,8 @@ CREATE TABLE store (
     fence INTEGER NOT NULL,
     store_id BLOB NOT NULL,
     key_check BLOB NOT NULL,
-    tally BLOB NOT NULL
+    tally BLOB NOT NULL,
+    folded BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE payments (
@@ -178,13 +180,19 @@ pub(super) fn create(
         transaction.execute_batch(rotation::TABLE)?;
         transaction.execute_batch(&readable_view())?;
         transaction.execute(
-            "INSERT INTO store (id, schema, fence, store_id, key_check, tally) VALUES (1, ?1, 0, ?2, ?3, ?4)",
-            params![SCHEMA, store_id, key_check, tally],
+            "INSERT INTO store (id, schema, fence, store_id, key_check, tally, folded) \
+             VALUES (1, ?1, 0, ?2, ?3, ?4, ?5)",
+            params![SCHEMA, store_id, key_check, tally, nothing_folded(store_id, sealer)],
         )?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.commit()
     };
     create().map_err(|error| broken(path, &error))
+}
+
+/// What a store says of its recent records before there was any.
+pub(super) fn nothing_folded(store: tally::StoreId, sealer: &Sealer) -> [u8; stamp::LEN] {
+    Stamp { store, ..Stamp::default() }.encode(End::Head, sealer)
 }
 
 /// Payments in words, for an operator with the `sqlite3` shell. Nothing in this program reads it.

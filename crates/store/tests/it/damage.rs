@@ -9,19 +9,21 @@ use store::{OpenError, Options, SqliteReader, SqliteStore, Store, StoreError};
 
 use crate::support::{Place, accepted, all, apply, key, moved, recovered, seal_key, with_suffix};
 
-/// `count` orders in commits of their own, all in the log.
+/// `count` orders in commits of their own, none of which is in the database.
 fn in_the_log(place: &Place, count: u32) -> Vec<Record> {
-    let mut store = place.open();
+    let mut store = place.open_unfolded();
     let records: Vec<Record> = (0..count).map(|at| accepted(1, &format!("order-{at:04}"))).collect();
     for record in &records {
         apply(&mut store, std::slice::from_ref(record));
     }
     let copy = place.snapshot();
+    let mark = place.bytes("-mark");
     drop(store);
-    for suffix in ["", "-wal"] {
+    for suffix in ["", "-wal", "-recent-0", "-recent-1"] {
         std::fs::copy(with_suffix(&copy.path(), suffix), with_suffix(&place.path(), suffix))
             .expect("put back");
     }
+    std::fs::write(with_suffix(&place.path(), "-mark"), mark).expect("put back");
     records
 }
 
@@ -44,20 +46,42 @@ fn a_bad_frame_before_good_commits_is_damage() {
     let _covers = covers::covers(&["DB-10", "INV-13"]);
     let place = Place::new();
     in_the_log(&place, 12);
-    let log = place.bytes("-wal").len();
-    for from_end in [40_000, 60_000, 90_000] {
+    let log = place.bytes("-recent-0").len();
+    let files = |place: &Place| ["", "-wal", "-recent-0", "-recent-1"].map(|suffix| place.bytes(suffix));
+    for from_end in [1_500, 3_000, log - 9] {
         let copy = place.snapshot();
+        flip(&copy, "-recent-0", log - from_end);
+        let before = files(&copy);
+        let error = open(&copy).expect_err("commits are lost");
+        assert!(matches!(error, OpenError::Lost { witness: "the file of recent records", .. }), "{error}");
+        assert!(error.to_string().contains("money may have moved"), "{error}");
+        assert_eq!(files(&copy), before, "the files stay for whoever looks into it");
+        let mut reader = SqliteReader::open(&copy.path(), &seal_key()).expect("the database is well");
+        assert!(matches!(reader.verify(&mut |_| ()), Err(StoreError::Contradicts(_))));
+    }
+}
+
+#[test]
+fn a_bad_frame_of_the_database_before_good_commits_is_damage() {
+    let _covers = covers::covers(&["DB-10", "INV-13"]);
+    let place = Place::new();
+    let mut store = place.open_unfolded();
+    for at in 0..12 {
+        apply(&mut store, &[accepted(1, &format!("order-{at:04}"))]);
+        store.fold().expect("the database takes it");
+    }
+    let copy = place.snapshot();
+    drop(store);
+    let log = copy.bytes("-wal").len();
+    for from_end in [60_000, 90_000] {
+        let copy = copy.snapshot();
         flip(&copy, "-wal", log - from_end);
-        let before = (copy.bytes(""), copy.bytes("-wal"));
         let error = open(&copy).expect_err("commits are lost");
         assert!(matches!(error, OpenError::Lost { witness: "the log", .. }), "{error}");
-        assert!(error.to_string().contains("money may have moved"), "{error}");
-        assert_eq!((copy.bytes(""), copy.bytes("-wal")), before, "the files stay for whoever looks into it");
     }
     // Also where the log's own header is hit, and SQLite would take all of it for nothing.
-    flip(&place, "-wal", 9);
-    without_mark(&place);
-    assert!(matches!(open(&place), Err(OpenError::Lost { witness: "the log", .. })));
+    flip(&copy, "-wal", 9);
+    assert!(matches!(open(&copy), Err(OpenError::Lost { .. })));
 }
 
 #[test]
@@ -65,8 +89,8 @@ fn a_torn_last_commit_is_left_out_and_said_and_the_mark_knows_better() {
     let _covers = covers::covers(&["DB-10", "INV-13"]);
     let place = Place::new();
     let records = in_the_log(&place, 5);
-    let last = place.bytes("-wal").len() - 100;
-    flip(&place, "-wal", last);
+    let last = place.bytes("-recent-0").len() - 100;
+    flip(&place, "-recent-0", last);
     // Acknowledged, says the mark: lost, then.
     let error = open(&place).expect_err("the last commit is lost");
     assert!(matches!(error, OpenError::Lost { witness: "the mark", .. }), "{error}");
@@ -108,6 +132,11 @@ fn a_store_that_is_gone_is_not_made_anew() {
     std::fs::write(place.path(), b"").expect("emptied");
     assert!(matches!(open(&place), Err(OpenError::Lost { found: 0, .. })));
     without_mark(&place);
+    let witness = "the file of recent records";
+    assert!(matches!(open(&place), Err(OpenError::Lost { found: 0, witness: who, .. }) if who == witness));
+    for suffix in ["-recent-0", "-recent-1"] {
+        std::fs::remove_file(with_suffix(&place.path(), suffix)).expect("they were there");
+    }
     assert!(matches!(open(&place), Err(OpenError::Lost { found: 0, witness: "the log", .. })));
     assert!(!place.bytes("-wal").is_empty(), "the log is not deleted");
     // Another store in its place.
@@ -173,7 +202,8 @@ fn rows_hidden_removed_or_played_back_by_hand_are_noticed() {
     }
 
     // The store's own row: no bit of it may be changed.
-    for sql in ["fence = fence - 1", "tally = (SELECT tally FROM earlier.store)", "tally = x'00'"] {
+    let tally = "tally = (SELECT tally FROM earlier.store)";
+    for sql in ["fence = fence - 1", tally, "tally = x'00'", "folded = x'00'", "folded = tally"] {
         let copy = after(&format!("UPDATE store SET {sql}"));
         assert!(matches!(open(&copy), Err(OpenError::Contradicts { .. } | OpenError::Lost { .. })), "{sql}");
     }
@@ -201,9 +231,9 @@ mod blows {
     fn every_byte_and_bit_of_the_last_frames() {
         let _covers = covers::covers(&["DB-10", "DB-11", "INV-13"]);
         let sample = Sample::new(1, 12, Files::Log);
-        let log = sample.length(Target::Log);
-        let cuts = || (log - 3 * 4_120..log).step_by(16).map(|at| (Target::Log, Blow::CutAt(at)));
-        let flips = || ((log - 3 * 4_120) * 8..log * 8).step_by(97).map(|bit| (Target::Log, Blow::Flip(bit)));
+        let log = sample.length(Target::Recent);
+        let cuts = || (log - 500..log).map(|at| (Target::Recent, Blow::CutAt(at)));
+        let flips = || ((log - 500) * 8..log * 8).step_by(7).map(|bit| (Target::Recent, Blow::Flip(bit)));
         for blows in [sample.strike(cuts(), 1), sample.strike(flips(), 1)] {
             sound(&blows);
             assert_eq!(blows.refused.get("Lost"), Some(&blows.cases), "the mark knows: {blows}");
@@ -221,7 +251,7 @@ mod blows {
         for files in [Files::Both, Files::Database] {
             let sample = Sample::new(2, 60, files);
             let mut said = 0;
-            for target in [Target::Database, Target::Log, Target::Mark] {
+            for target in [Target::Database, Target::Log, Target::Recent, Target::Mark] {
                 let bits = sample.length(target) * 8;
                 let step = (bits / 300).max(1);
                 let flips = (0..bits).step_by(step).map(|bit| (target, Blow::Flip(bit)));
@@ -260,7 +290,7 @@ fn an_opening_that_doubts_the_log_waits_for_who_reads_it() {
         .execute_batch("BEGIN")
         .and_then(|()| reader.query_row("SELECT count(*) FROM payments", [], |row| row.get(0)))
         .expect("a reader in the middle of its work");
-    assert_eq!(rows, 3);
+    assert_eq!(rows, 0, "they are recent");
     let hurried = Options { settle_max: std::time::Duration::from_millis(50), ..Options::default() };
     let error = SqliteStore::open(&place.path(), &seal_key(), hurried).expect_err("nothing is appended");
     assert!(matches!(error, OpenError::Unavailable { .. }), "{error}");
@@ -280,6 +310,7 @@ fn a_row_billions_of_places_away_is_refused_at_once() {
     let _covers = covers::covers(&["DB-11", "INV-13"]);
     let place = Place::new();
     in_the_log(&place, 4);
+    drop(open(&place).expect("the store opens"));
     place.sql().execute("UPDATE payments SET seq = 1 << 62 WHERE seq = 4", []).expect("a row far away");
     let mut store = open(&place).expect("the store opens");
     // Walking there would take years.

@@ -46,14 +46,14 @@ fn other_schemas_are_refused() {
     let place = Place::new();
     drop(place.open());
     for (schema, expected) in [
-        (4, OpenError::NewerSchema { found: 4, known: 3 }),
-        (1, OpenError::OlderSchema { found: 1, known: 3 }),
+        (5, OpenError::NewerSchema { found: 5, known: 4 }),
+        (1, OpenError::OlderSchema { found: 1, known: 4 }),
     ] {
         place.sql().execute("UPDATE store SET schema = ?1", [schema]).expect("written by hand");
         assert_eq!(open(&place.path()).expect_err("another schema"), expected);
         assert_eq!(SqliteReader::open(&place.path(), &seal_key()).expect_err("another schema"), expected);
     }
-    place.sql().execute("UPDATE store SET schema = 3", []).expect("written by hand");
+    place.sql().execute("UPDATE store SET schema = 4", []).expect("written by hand");
     drop(place.open());
 }
 
@@ -86,7 +86,7 @@ fn files_are_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     let _store = place.open();
-    for suffix in ["", "-wal"] {
+    for suffix in ["", "-wal", "-recent-0", "-recent-1"] {
         let path = crate::support::with_suffix(&place.path(), suffix);
         let mode = std::fs::metadata(path).expect("the file is there").permissions().mode();
         assert_eq!(mode & 0o077, 0, "{suffix}: {mode:o}");

@@ -90,6 +90,16 @@ impl Place {
         self.open_with(Options::default())
     }
 
+    /// What is committed goes into the database at once, beside whatever else happens.
+    pub(crate) fn open_eager(&self) -> SqliteStore {
+        self.open_with(Options { fold_records: 1, ..Options::default() })
+    }
+
+    /// What is committed stays in the first file of recent records until the store is closed.
+    pub(crate) fn open_unfolded(&self) -> SqliteStore {
+        self.open_with(Options { fold_records: u32::MAX, ..Options::default() })
+    }
+
     pub(crate) fn open_with(&self, options: Options) -> SqliteStore {
         SqliteStore::open(&self.path(), &seal_key(), options).expect("the store opens")
     }
@@ -97,7 +107,7 @@ impl Place {
     /// What a power cut would leave: the files as they are while the store is open.
     pub(crate) fn snapshot(&self) -> Self {
         let copy = Self::new();
-        for suffix in ["", "-wal"] {
+        for suffix in ["", "-wal", "-recent-0", "-recent-1"] {
             let from = with_suffix(&self.path(), suffix);
             if from.exists() {
                 std::fs::copy(from, with_suffix(&copy.path(), suffix)).expect("a copy");
