@@ -63,17 +63,17 @@ fn main() {
         }
     }
     store.fold().expect("a working disk");
-    let took = began.elapsed().as_secs_f64();
+    let took_ms = u64::try_from(began.elapsed().as_millis()).expect("hours").max(1);
     let full = measure(&mut store, &mut life, days);
     tell(days * per_day, &full, &path);
     let ratio = |of: fn(&Figures) -> Duration| of(&full).as_secs_f64() / of(&empty).as_secs_f64();
     println!(
-        "full against empty: commit p50 {:.2} ×, p99 {:.2} ×; lookup p50 {:.2} ×, p99 {:.2} ×; filled with {:.0} records/s",
+        "full against empty: commit p50 {:.2} ×, p99 {:.2} ×; lookup p50 {:.2} ×, p99 {:.2} ×; filled with {} records/s",
         ratio(|figures| figures.commits[0]),
         ratio(|figures| figures.commits[1]),
         ratio(|figures| figures.lookups[0]),
         ratio(|figures| figures.lookups[1]),
-        (days * per_day * 2) as f64 / took,
+        days * per_day * 2 * 1_000 / took_ms,
     );
 }
 
@@ -157,7 +157,8 @@ impl Life {
     fn accept(&mut self) -> Arc<Record> {
         self.born += 1;
         let merchant = MerchantId(u32::try_from(self.next() % MERCHANTS + 1).expect("a small number"));
-        let number = format!("{:05}{:012}{:06}", self.day, self.born, self.next() % 1_000_000);
+        let random = self.next() % 1_000_000;
+        let number = format!("{:05}{:012}{random:06}", self.day, self.born);
         let key = OrderKey { merchant, number: number.parse().expect("digits") };
         let within = i64::try_from(self.born).expect("a small number") * 50 % DAY_MS;
         let wall = UnixMs(FIRST_DAY + i64::try_from(self.day).expect("a small number") * DAY_MS + within);

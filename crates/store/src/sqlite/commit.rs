@@ -5,6 +5,7 @@
 //! after that.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -190,12 +191,9 @@ fn conflict(offered: &Record, there: &There) -> Outcome {
 
 /// Whether an append that failed may be tried again.
 fn append_error(error: &std::io::Error) -> CommitError {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            CommitError::Busy(format!("the disk is full: {error}"))
-        }
-        // Everything else: whether the disk did what it was told is not known (DB-09).
-        _ => CommitError::Fatal(error.to_string()),
+    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        return CommitError::Busy(format!("the disk is full: {error}"));
     }
+    // Everything else: whether the disk did what it was told is not known (DB-09).
+    CommitError::Fatal(error.to_string())
 }

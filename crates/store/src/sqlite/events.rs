@@ -1,5 +1,5 @@
-//! What merchants may be told, in order: one row for each state that a payment comes to show, written in the commit
-//! that writes the payment.
+//! What merchants may be told, in order: one row for each state that a payment comes to show, written in the
+//! transaction that folds the payment ([`super::fold`]), and numbered as the commits came.
 //!
 //! A row says which payment and where it was; the rest stands in the payment's own row. Its checksum covers the
 //! payment's number too, so that it fits no other row. Rows are numbered for each merchant without gaps, so a row
@@ -22,7 +22,7 @@ use crate::contract::{Damaged, Event, EventQuery, Events, StoreError};
 use crate::seal::{CHECKSUM_LEN, Sealer};
 
 /// The table, and what finds the events of one payment: that index grows at its end, as payments do. The last index is of
-/// payments: lists by day go by it, and each new payment pays for it.
+/// payments: lists by day go by it.
 pub(super) const TABLE: &str = "
 CREATE TABLE events (
     merchant INTEGER NOT NULL,

@@ -39,9 +39,9 @@ impl Part {
         let step = hash.rotate_left(32) | 1;
         let bits = u64::try_from(self.words.len()).unwrap_or(0).saturating_mul(64).max(1);
         (0..PROBES).filter_map(move |probe| {
-            let bit = hash.wrapping_add(probe.wrapping_mul(step)) % bits;
+            let bit = hash.wrapping_add(probe.wrapping_mul(step)).checked_rem(bits)?;
             let word = self.words.get(usize::try_from(bit / 64).ok()?)?;
-            Some((word, 1 << (bit % 64)))
+            Some((word, 1_u64.rotate_left(u32::try_from(bit % 64).ok()?)))
         })
     }
 }

@@ -225,7 +225,9 @@ impl Segment {
 fn failed(fault: crate::power_cut::Fault) -> io::Error {
     let kind = match fault {
         crate::power_cut::Fault::Full => ErrorKind::StorageFull,
-        _ => ErrorKind::Other,
+        crate::power_cut::Fault::Off | crate::power_cut::Fault::Io | crate::power_cut::Fault::Missing => {
+            ErrorKind::Other
+        }
     };
     io::Error::new(kind, format!("{fault:?}"))
 }

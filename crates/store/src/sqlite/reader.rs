@@ -33,7 +33,7 @@ enum Source {
     /// In the memory of the writer.
     Shared(Arc<Recent>),
     /// In the files.
-    Files(Follower),
+    Files(Box<Follower>),
 }
 
 impl SqliteReader {
@@ -55,7 +55,7 @@ impl SqliteReader {
     ) -> Result<Self, OpenError> {
         let conn = schema::connect_reader(layer, path, options)?;
         schema::check(&conn, path, &sealer)?;
-        let recent = shared.map_or_else(|| Source::Files(Follower::new()), Source::Shared);
+        let recent = shared.map_or_else(|| Source::Files(Box::new(Follower::new())), Source::Shared);
         Ok(Self { conn, sealer, layer: layer.clone(), path: path.to_owned(), recent })
     }
 

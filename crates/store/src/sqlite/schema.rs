@@ -23,9 +23,9 @@ pub(super) const SCHEMA: u32 = 4;
 /// `HUFU`, in the file's header.
 const APPLICATION_ID: i64 = 0x4855_4655;
 
-/// Rows of `payments` are numbered as they come, so that what changes together lies together: an order's first
-/// minute touches the last pages of the table, whoever the merchant is. Only `payments_key`, and
-/// `payments_transaction` once there is such a number, are written at a random place.
+/// Rows of `payments` are numbered as they are folded, so that what changes together lies together: an order's first
+/// hour touches the last pages of the table, whoever the merchant is. What is ordered by merchant is written at
+/// random places, and so by thousands at once.
 pub(super) const TABLES: &str = "
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
