@@ -54,8 +54,9 @@ fn main() {
          took | sustained |"
     );
     eprintln!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut quiet = Vec::new();
     for &(size, commits, turns) in scale.sizes {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut sample) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..turns {
             let batches: Vec<_> = (0..commits).map(|_| life.batch(size)).collect();
             let bytes: Vec<Vec<u8>> = batches.iter().map(|batch| flat(batch)).collect();
@@ -66,10 +67,29 @@ fn main() {
                     bare.sync_data().expect("a working disk");
                 })
             }));
+            sample = bytes;
         }
         let left = store.backlog();
         let rest = timed(|| store.fold().expect("a working disk"));
         report(size, ours, theirs, left, rest);
+        // The database's thread is quiet now: what the disk gives to the bare side alone.
+        let again = sample.iter().cycle().take(commits * turns / 4 + 1);
+        let alone = again.map(|bytes| {
+            timed(|| {
+                bare.write_all(bytes).expect("disk space");
+                bare.sync_data().expect("a working disk");
+            })
+        });
+        quiet.push((size, alone.collect::<Vec<_>>()));
+    }
+    eprintln!("bare with nothing beside it:");
+    for (size, times) in quiet {
+        let total: Duration = times.iter().sum();
+        let rate =
+            (u128::try_from(size * times.len()).expect("small") * 1_000_000) / total.as_micros().max(1);
+        let mut times = times;
+        times.sort_unstable();
+        eprintln!("{size}: p50 {} µs, {rate} records/s", times[times.len() / 2].as_micros());
     }
 }
 

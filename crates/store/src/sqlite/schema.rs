@@ -282,7 +282,7 @@ pub(super) fn make_durable(
     layer.spoil(conn).map_err(|error| broken(path, &error))
 }
 
-fn wanted_synchronous() -> &'static str {
+pub(super) fn wanted_synchronous() -> &'static str {
     match () {
         () if planted!(SynchronousOff) => "off",
         () if planted!(SynchronousNormal) => "normal",

@@ -124,7 +124,7 @@ fn run(seed: u64) {
     let mut random = Random(seed);
     let place = Place::new();
     // Every third one has its thread, which puts recent records into the database when it likes.
-    let open = || if seed % 3 == 0 { place.open_eager() } else { place.open_unfolded() };
+    let open = || if seed.is_multiple_of(3) { place.open_eager() } else { place.open_unfolded() };
     let (mut model, mut real) = (CrashStore::new(), open());
     let mut reader = SqliteReader::open(&place.path(), &seal_key()).expect("a reader");
     let mut known: Vec<Record> = Vec::new();

@@ -17,13 +17,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use planted::planted;
-
 use self::frame::{Contents, Frame};
 use self::stamp::Stamp;
 use super::error::OpenError;
 use super::layer::{Layer, Segment};
 use super::mark::beside;
+use super::schema::wanted_synchronous;
 use super::tally::StoreId;
 use crate::contract::Fence;
 use crate::seal::Sealer;
@@ -94,7 +93,7 @@ impl Journal {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let Some(segment) = self.segments.get(self.active) else { return Err(io::Error::other("no file")) };
         segment.write_at(self.at, bytes)?;
-        if !planted!(SynchronousOff) && !planted!(SynchronousNormal) {
+        if wanted_synchronous() == "full" {
             segment.sync().map_err(not_synced)?;
         }
         self.at = self.at.saturating_add(length);
