@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::Connection;
 
-use super::checkpoint::{self, Due};
+use super::checkpoint::Due;
 use super::filter::Numbers;
 use super::fold;
 use super::gate::Gate;
@@ -145,7 +145,7 @@ impl Shared {
     /// Moves the database's log into it, on the calling thread.
     #[cfg(feature = "power-cut")]
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        checkpoint::checkpoint(&locked(&self.folder).conn, &self.gate, 0).map(drop)
+        super::checkpoint::checkpoint(&locked(&self.folder).conn, &self.gate, 0).map(drop)
     }
 
     fn checkpoint_if_due(&self) {
