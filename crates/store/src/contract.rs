@@ -218,6 +218,7 @@ impl Filter {
             && self.state.is_none_or(|state| record.state == state)
             && self.shows.is_none_or(|shows| Step::of(record).shows() == shows)
             && (!self.held_only || record.held.is_some())
+            && (!self.open_only || record.is_open())
     }
 
     /// The number of records that this filter asks for.
