@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use protocol::wechat_v2::time::format_spaced;
 use protocol::{OutTradeNo, TransactionId};
 use state_machine::record::{Claim, Held, State};
 use state_machine::shard::Outcome;
@@ -167,6 +168,45 @@ pub enum Recovered {
     Damaged(Damaged),
 }
 
+/// A day as the channel's bills count it (+08:00), by its number since 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub i64);
+
+impl Day {
+    /// Milliseconds of a day.
+    pub const MS: i64 = 86_400_000;
+    const OFFSET_MS: i64 = 8 * 3_600_000;
+
+    /// The day that holds the moment `at`.
+    #[must_use]
+    pub const fn of(at: UnixMs) -> Self {
+        Self(at.0.saturating_add(Self::OFFSET_MS).div_euclid(Self::MS))
+    }
+
+    /// Its first moment.
+    #[must_use]
+    pub const fn start(self) -> UnixMs {
+        UnixMs(self.0.saturating_mul(Self::MS).saturating_sub(Self::OFFSET_MS))
+    }
+
+    /// The first moment of the next one.
+    #[must_use]
+    pub const fn end(self) -> UnixMs {
+        UnixMs(self.start().0.saturating_add(Self::MS))
+    }
+}
+
+impl fmt::Display for Day {
+    /// As `2026-11-23`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.start().0.checked_div(1_000).and_then(format_spaced);
+        match text.as_ref().and_then(|text| text.as_str().get(..10)) {
+            Some(text) => f.write_str(text),
+            None => write!(f, "day {}", self.0),
+        }
+    }
+}
+
 /// Which records to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -199,14 +239,8 @@ impl Filter {
     /// Everything accepted on the day (+08:00, as the channel's bills count it) that holds the moment `at`.
     #[must_use]
     pub fn day_utc8(at: UnixMs) -> Self {
-        const DAY_MS: i64 = 86_400_000;
-        const OFFSET_MS: i64 = 8 * 3_600_000;
-        let start = at.0.saturating_sub(at.0.saturating_add(OFFSET_MS).rem_euclid(DAY_MS));
-        Self {
-            from: Some(UnixMs(start)),
-            until: Some(UnixMs(start.saturating_add(DAY_MS))),
-            ..Self::default()
-        }
+        let day = Day::of(at);
+        Self { from: Some(day.start()), until: Some(day.end()), ..Self::default() }
     }
 
     /// Whether `record` is one of those that are asked for; limit and place apart.

@@ -29,10 +29,12 @@ pub mod sqlite;
 
 pub use committer::{CommitQueue, Committer, CommitterOptions, Ended, Observer, ShardIndex};
 pub use contract::{
-    CommitError, Cursor, Damaged, Event, EventQuery, Events, Fence, Filter, Listing, Recovered, Store,
+    CommitError, Cursor, Damaged, Day, Event, EventQuery, Events, Fence, Filter, Listing, Recovered, Store,
     StoreError, stand_in,
 };
 pub use merchant::{MerchantError, MerchantRow, NewMerchant};
 pub use seal::SealKey;
 pub use settings::{SettingError, Settings};
-pub use sqlite::{MerchantBook, OpenError, Opening, Options, SqliteReader, SqliteStore};
+pub use sqlite::{
+    Archived, Archivist, MerchantBook, OpenError, Opening, Options, Progress, SqliteReader, SqliteStore,
+};

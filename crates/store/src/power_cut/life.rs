@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use state_machine::{Channel, MerchantId, Record, UnixMs};
 
 use super::disk::{Disk, Faults, Image};
-use super::orders::Orders;
+use super::orders::{Orders, TODAY};
 use super::random::Random;
 use super::vfs::Mount;
 use super::{CUTS_PER_LIFE, Machine, Place, Report, Spoiled, Violation, grouped};
@@ -144,6 +144,7 @@ impl Life {
                     self.judge(machine, &mut store)?;
                 }
                 3 | 4 => self.change_merchants(machine, &store)?,
+                12 | 13 => self.archive(machine, &store)?,
                 5..=9 if self.threads => {
                     self.place = Place::Threads;
                     grouped::run(self, machine, store)?;
@@ -303,6 +304,19 @@ impl Life {
             );
         }
         self.judge_merchants(machine, store)
+    }
+
+    /// Archives a day that is over, or a part of it: what was read of the store before is read behind it.
+    fn archive(&mut self, machine: &Machine, store: &SqliteStore) -> Result<(), Stop> {
+        self.place = Place::Archive;
+        let archivist = store.archivist();
+        let mut archivist = self.check(machine, archivist)?;
+        let mut pieces = self.random.below(6);
+        let archived = archivist.archive(TODAY, &mut || {
+            pieces = pieces.saturating_sub(1);
+            pieces > 0
+        });
+        self.check(machine, archived).map(drop)
     }
 
     fn judge_merchants(&mut self, machine: &Machine, store: &SqliteStore) -> Result<(), Stop> {

@@ -96,6 +96,8 @@ pub enum Place {
     Merchants,
     /// While recent records were put into the database.
     Fold,
+    /// While a day was archived, or an archive given up.
+    Archive,
     /// While the log was moved into the database.
     Checkpoint,
     /// While the store was closed.
@@ -108,12 +110,13 @@ pub enum Place {
 
 impl Place {
     /// All of them, in the order of [`Report::places`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Creation,
         Self::Opening,
         Self::Commit,
         Self::Merchants,
         Self::Fold,
+        Self::Archive,
         Self::Checkpoint,
         Self::Closing,
         Self::Threads,
@@ -144,7 +147,7 @@ pub struct Report {
     /// Power cuts.
     pub cuts: u64,
     /// By [`Place::ALL`].
-    pub places: [u64; 9],
+    pub places: [u64; 10],
     /// Commits of payments or merchants that were acknowledged.
     pub acknowledged: u64,
     /// Records in them.
@@ -304,6 +307,14 @@ impl Machine {
     pub(crate) fn open(&self, path: &Path) -> Result<OpenFile, Fault> {
         let file = self.mount.disk.open(&self.name(path), true)?;
         Ok(OpenFile { disk: Arc::clone(&self.mount.disk), file, spoiled: self.spoiled })
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), Fault> {
+        match self.mount.disk.delete(&self.name(path), false) {
+            Ok(()) | Err(Fault::Missing) => Ok(()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// A file that nobody has open, in place of the one that is there.

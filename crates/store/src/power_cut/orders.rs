@@ -8,8 +8,13 @@ use state_machine::record::{Cause, State};
 use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
 
 use super::random::Random;
+use crate::contract::Day;
 
 const NOW_MS: i64 = 1_795_393_800_000;
+/// Days on which orders were accepted, today's the last.
+const DAYS: i64 = 3;
+/// Today.
+pub(super) const TODAY: Day = Day::of(UnixMs(NOW_MS));
 /// Whose orders they are: merchants 1 to this one.
 pub(super) const MERCHANTS: u32 = 4;
 
@@ -65,7 +70,8 @@ fn next_state(record: &Record, random: &mut Random) -> Option<State> {
 }
 
 fn born(random: &mut Random, number: usize) -> Now {
-    let wall = UnixMs(NOW_MS + i64::try_from(number).unwrap_or(0));
+    let number = i64::try_from(number).unwrap_or(0);
+    let wall = UnixMs(NOW_MS - number % DAYS * Day::MS + number);
     Now { tick: Tick::from_ms(random.below(1 << 40)), wall }
 }
 

@@ -15,6 +15,7 @@ use state_machine::shard::Outcome;
 use state_machine::step::Step;
 use state_machine::{OrderKey, Record};
 
+use super::archive::Shelf;
 use super::error::commit_error;
 use super::read::Reads;
 use super::recent::memory::Entry;
@@ -26,6 +27,7 @@ use crate::contract::{CommitError, Fence, stand_in};
 pub(super) struct Write<'a> {
     pub(super) conn: &'a Connection,
     pub(super) shared: &'a Shared,
+    pub(super) shelf: &'a Shelf,
     pub(super) scratch: &'a mut Scratch,
     /// How many records may wait to be folded.
     pub(super) backlog_max: usize,
@@ -46,6 +48,8 @@ struct Judged {
     outcomes: Vec<Outcome>,
     /// What applies, and whether each is an event.
     applied: Vec<(Arc<Record>, bool)>,
+    /// What the database will have that it has not: new payments, and those that only an archive has.
+    coming: Vec<OrderKey>,
 }
 
 impl Write<'_> {
@@ -54,7 +58,7 @@ impl Write<'_> {
         let shared = self.shared;
         let mut hot = with_room(shared, records.len(), self.backlog_max, self.patience)?;
         self.check_fence()?;
-        let Judged { outcomes, applied } = self.judge(records, &mut hot)?;
+        let Judged { outcomes, applied, coming } = self.judge(records, &mut hot)?;
         if !applied.is_empty() {
             let appended = hot.journal.append(&shared.sealer);
             let (commit, stamp) = appended.map_err(|error| append_error(&error))?;
@@ -66,11 +70,10 @@ impl Write<'_> {
             })?;
             shared.mark.put_recent(&stamp);
             hot.records = hot.records.saturating_add(applied.len());
-            applied.iter().filter(|(record, _)| record.version == 1).for_each(|(record, _)| {
-                shared.filter.add(&record.key);
-            });
             let entry = |(record, is_event)| Entry { commit, record, is_event };
             shared.recent.publish(applied.into_iter().map(entry));
+            // After that: a filter that is made anew takes up what is published, or is told here.
+            coming.iter().for_each(|key| shared.filter.add(key));
         }
         Ok((outcomes, hot.records))
     }
@@ -93,14 +96,17 @@ impl Write<'_> {
     fn judge(&mut self, records: &[Arc<Record>], hot: &mut Hot) -> Result<Judged, CommitError> {
         let frame = hot.journal.frame();
         frame.begin();
-        let mut judged = Judged { outcomes: Vec::with_capacity(records.len()), applied: Vec::new() };
-        judged.applied.reserve(records.len());
+        let mut judged = Judged {
+            outcomes: Vec::with_capacity(records.len()),
+            applied: Vec::with_capacity(records.len()),
+            coming: Vec::with_capacity(records.len()),
+        };
         // Few or none: a conflict means that somebody else was here first.
         let mut refused: Vec<OrderKey> = Vec::new();
         let mut newest: HashMap<OrderKey, Arc<Record>> = HashMap::with_capacity(records.len());
         for record in records {
-            let there = match newest.get(&record.key) {
-                Some(record) => There::Sound(Arc::clone(record)),
+            let (there, is_coming) = match newest.get(&record.key) {
+                Some(record) => (There::Sound(Arc::clone(record)), false),
                 None => self.look(&record.key)?,
             };
             if refused.contains(&record.key) || !follows(record, &there) {
@@ -114,29 +120,39 @@ impl Write<'_> {
             let shows = Step::of(record).shows();
             let is_event = !matches!(&there, There::Sound(before) if Step::of(before).shows() == shows);
             judged.applied.push((Arc::clone(record), is_event));
+            if is_coming {
+                judged.coming.push(record.key);
+            }
             newest.insert(record.key, Arc::clone(record));
             judged.outcomes.push(Outcome::Applied);
         }
         Ok(judged)
     }
 
-    /// The payment as it was before this commit.
-    fn look(&self, key: &OrderKey) -> Result<There, CommitError> {
-        if let Some(record) = self.shared.recent.latest(key) {
-            return Ok(There::Sound(record));
+    /// The payment as it was before this commit, and whether the database does not have it.
+    fn look(&self, key: &OrderKey) -> Result<(There, bool), CommitError> {
+        let shared = self.shared;
+        if let Some(record) = shared.recent.latest(key) {
+            return Ok((There::Sound(record), false));
         }
-        if self.shared.filter.is_new(key) {
-            return Ok(There::Nothing);
-        }
-        let reads = Reads { conn: self.conn, sealer: &self.shared.sealer };
-        Ok(match reads.row(key).map_err(|error| commit_error(&error))? {
+        let reads = Reads { conn: self.conn, sealer: &shared.sealer };
+        let look = || {
+            let stored = if shared.filter.is_new(key) { None } else { reads.row(key)? };
+            Ok(match stored {
+                Some(found) => (Some(found), false),
+                None => (self.shelf.row(key, &shared.sealer)?, true),
+            })
+        };
+        let (found, is_coming) = look().map_err(|error: rusqlite::Error| commit_error(&error))?;
+        let there = match found {
             None => There::Nothing,
             Some(Ok(record)) => There::Sound(Arc::new(record)),
             Some(Err((damaged, version))) => {
                 tracing::error!(%damaged, "a write met a damaged row");
                 There::Damaged(version)
             }
-        })
+        };
+        Ok((there, is_coming))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
-use crate::contract::CommitError;
+use crate::contract::{CommitError, Day};
 
 /// Why the store cannot be opened. No payment was touched.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -99,6 +99,20 @@ pub enum OpenError {
         known: u64,
         /// What knows of it.
         witness: &'static str,
+    },
+    /// The archive of a day is not there, or is not the one that was made.
+    #[error(
+        "{}, the archive of {day}, cannot be used: {cause}. Nothing was changed and nothing is served: a number that \
+         was paid on that day could be taken for a new one. Put the file back from the newest backup that has it; it \
+         was never changed since it was made.", path.display()
+    )]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Whose payments it has.
+        day: Day,
+        /// What is wrong with it.
+        cause: String,
     },
     /// What the store says of itself is not so.
     #[error(

@@ -6,6 +6,7 @@
 //! that is missing is noticed where it is read; and their checksums are part of the store's sums, so that none comes
 //! or goes unnoticed by the full check.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use rusqlite::types::ValueRef;
@@ -14,11 +15,11 @@ use state_machine::record::{State, TillReversal};
 use state_machine::step::Step;
 use state_machine::{MerchantId, OrderKey, Record, UnixMs};
 
-use super::read::{Reads, unreadable};
-use super::recent::memory::Recent;
+use super::away::Away;
+use super::read::Reads;
 use super::row::{COLUMNS, LEN, canonical_form};
 use super::tally::{self, Share};
-use crate::contract::{Damaged, Event, EventQuery, Events, StoreError};
+use crate::contract::{Damaged, Event, EventQuery};
 use crate::seal::{CHECKSUM_LEN, Sealer};
 
 /// The table, and what finds the events of one payment: that index grows at its end, as payments do. The last index is of
@@ -35,11 +36,11 @@ CREATE TABLE events (
     checksum BLOB NOT NULL,
     PRIMARY KEY (merchant, number)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// See [`TABLE`].
+pub(super) const INDEXES: &str = "
 CREATE INDEX events_payment ON events (payment);
-CREATE TRIGGER events_stay BEFORE DELETE ON events
-BEGIN
-    SELECT RAISE(ABORT, 'an event is never deleted');
-END;
 CREATE INDEX payments_merchant_time ON payments (merchant, accepted_at);
 ";
 
@@ -148,55 +149,46 @@ fn select(rest: &str) -> String {
 }
 
 impl Reads<'_> {
-    /// Reads the events that are in the database, as the contract has it; payments that `recent` knows better are shown
-    /// from there. What is missing or damaged is an event all the same, which says so.
-    pub(super) fn events(&self, query: &EventQuery, recent: &Recent) -> Result<Events, StoreError> {
-        let read = || {
-            let last: i64 =
-                self.conn.prepare_cached(LAST)?.query_row([query.merchant.0], |row| row.get(0))?;
-            let mut found = Events { events: Vec::new(), last: last.cast_unsigned() };
-            let after = i64::try_from(query.after).unwrap_or(i64::MAX);
-            if after >= last {
-                return Ok(found);
+    /// The number of the last event of `merchant`: the database always has it.
+    pub(super) fn last_event(&self, merchant: MerchantId) -> rusqlite::Result<u64> {
+        let last = self.conn.prepare_cached(LAST)?.query_row([merchant.0], |row| row.get::<_, i64>(0))?;
+        Ok(last.cast_unsigned())
+    }
+
+    /// The events that this file has, in order; payments are shown as `newest` has them, given what stands here. One that
+    /// is damaged is an event all the same, which says so.
+    pub(super) fn events(
+        &self,
+        query: &EventQuery,
+        newest: &dyn Fn(Record) -> rusqlite::Result<Record>,
+    ) -> rusqlite::Result<Vec<Event>> {
+        let after = i64::try_from(query.after).unwrap_or(i64::MAX);
+        let mut found = Vec::new();
+        let mut take = |rows: &mut rusqlite::Rows<'_>| {
+            while let Some(row) = rows.next()? {
+                let number = row.get::<_, i64>(NUMBER)?.cast_unsigned();
+                found.push(Event { number, payment: self.event(row, query.merchant, number, newest)? });
             }
-            let limit = usize::try_from(query.limit()).unwrap_or(usize::MAX);
-            let mut take = |rows: &mut rusqlite::Rows<'_>, whole: bool| {
-                let mut expected = query.after.saturating_add(1);
-                while let Some(row) = rows.next()? {
-                    let number = row.get::<_, i64>(NUMBER)?.cast_unsigned();
-                    if whole && expected < number && found.events.len() < limit {
-                        // One word for all of them: a flipped bit may make it billions.
-                        let last = number.saturating_sub(1);
-                        let why = format!("events {expected} to {last} are missing");
-                        let payment = Err(Damaged { key: None, why });
-                        found.events.push(Event { number: last, payment });
-                    }
-                    if found.events.len() == limit {
-                        break;
-                    }
-                    found
-                        .events
-                        .push(Event { number, payment: self.event(row, query.merchant, number, recent)? });
-                    expected = number.saturating_add(1);
-                }
-                Ok::<_, rusqlite::Error>(())
-            };
-            match query.number {
-                None => {
-                    let mut statement = self.conn.prepare_cached(&select(""))?;
-                    take(&mut statement.query(params![query.merchant.0, after, query.limit()])?, true)?;
-                }
-                Some(number) => {
-                    let mut statement = self.conn.prepare_cached(&select(
-                        "AND e.payment = (SELECT seq FROM payments WHERE merchant = ?1 AND out_trade_no = ?4)",
-                    ))?;
-                    let values = params![query.merchant.0, after, query.limit(), number.as_str()];
-                    take(&mut statement.query(values)?, false)?;
-                }
-            }
-            Ok(found)
+            Ok::<_, rusqlite::Error>(())
         };
-        read().map_err(|error: rusqlite::Error| unreadable(&error))
+        match query.number {
+            None => {
+                let mut statement = self.conn.prepare_cached(&select(""))?;
+                take(&mut statement.query(params![query.merchant.0, after, query.limit()])?)?;
+            }
+            Some(number) => {
+                let mut statement = self.conn.prepare_cached(&select(
+                    "AND e.payment = (SELECT seq FROM payments WHERE merchant = ?1 AND out_trade_no = ?4)",
+                ))?;
+                take(&mut statement.query(params![
+                    query.merchant.0,
+                    after,
+                    query.limit(),
+                    number.as_str()
+                ])?)?;
+            }
+        }
+        Ok(found)
     }
 
     fn checksum_of(&self, key: &OrderKey, number: u64, payment: i64, step: Step) -> [u8; CHECKSUM_LEN] {
@@ -209,7 +201,7 @@ impl Reads<'_> {
         row: &Row<'_>,
         merchant: MerchantId,
         number: u64,
-        recent: &Recent,
+        newest: &dyn Fn(Record) -> rusqlite::Result<Record>,
     ) -> rusqlite::Result<Result<Box<Record>, Damaged>> {
         let present = match self.take(row)? {
             Ok(record) => record,
@@ -224,18 +216,44 @@ impl Reads<'_> {
         });
         Ok(match sound {
             Some(step) if present.version < step.version => Err(damaged(number, EARLIER)),
-            Some(step) => {
-                let present =
-                    recent.latest(&present.key).map_or(present, |latest| Record::clone(latest.as_ref()));
-                Ok(Box::new(step.seen_in(present)))
-            }
+            Some(step) => Ok(Box::new(step.seen_in(newest(present)?))),
             None => Err(damaged(number, "its checksum does not match")),
         })
     }
 
+    /// Whether an event is what was written, for the payment that it is of; of a row of [`WALK`].
+    fn is_sound(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        let stored = row.get_ref(NUMBER + 6)?.as_blob().unwrap_or_default();
+        let number = row.get::<_, i64>(NUMBER)?.cast_unsigned();
+        let sound = || {
+            let key = OrderKey {
+                merchant: MerchantId(row.get(0).ok()?),
+                number: row.get_ref(1).ok()?.as_str().ok()?.parse().ok()?,
+            };
+            let payment = row.get(NUMBER + 1).ok()?;
+            Some(self.checksum_of(&key, number, payment, step(row)?).as_slice() == stored)
+        };
+        Ok(sound() == Some(true))
+    }
+
+    /// Looks at every event of an archive: tells each one's share of the sums, and whether it is sound.
+    pub(super) fn each_event(&self, tell: &mut dyn FnMut(Share, bool)) -> rusqlite::Result<()> {
+        let mut statement = self.conn.prepare(&WALK)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let stored = row.get_ref(NUMBER + 6)?.as_blob().unwrap_or_default();
+            tell(tally::share(stored).unwrap_or_default(), self.is_sound(row)?);
+        }
+        Ok(())
+    }
+
     /// Looks at every event there is: tells what is wrong, and whether a payment stands as it did earlier;
     /// returns what their checksums add up to.
-    pub(super) fn walk_events(&self, wrong: &mut dyn FnMut(Damaged, bool)) -> rusqlite::Result<Share> {
+    pub(super) fn walk_events(
+        &self,
+        away: &Away<'_>,
+        wrong: &mut dyn FnMut(Damaged, bool),
+    ) -> rusqlite::Result<Share> {
         let mut statement = self.conn.prepare(&WALK)?;
         let mut rows = statement.query([])?;
         let mut sum = Share::default();
@@ -249,18 +267,11 @@ impl Reads<'_> {
             }
             let expected = before.1.saturating_add(1);
             before.1 = number.cast_unsigned();
-            if expected != before.1 {
+            if expected != before.1 && !away.has_events(merchant, expected..before.1)? {
                 wrong(damaged(expected, "it is missing"), false);
             }
-            let sound = || {
-                let key = OrderKey {
-                    merchant: MerchantId(u32::try_from(merchant).ok()?),
-                    number: row.get_ref(1).ok()?.as_str().ok()?.parse().ok()?,
-                };
-                let payment = row.get(NUMBER + 1).ok()?;
-                Some(self.checksum_of(&key, number.cast_unsigned(), payment, step(row)?).as_slice() == stored)
-            };
-            if sound() != Some(true) {
+            let sound = self.is_sound(row)?;
+            if !sound {
                 wrong(damaged(before.1, "its checksum does not match"), false);
             } else if row.get::<_, i64>(VERSION_NOW)? < row.get::<_, i64>(NUMBER + 2)? {
                 wrong(damaged(before.1, EARLIER), true);
@@ -268,6 +279,19 @@ impl Reads<'_> {
         }
         Ok(sum)
     }
+}
+
+/// How many events of a merchant a file has between two numbers, the second not included.
+pub(super) fn numbers_between(
+    conn: &Connection,
+    merchant: i64,
+    numbers: &Range<u64>,
+) -> rusqlite::Result<Vec<u64>> {
+    let sql = "SELECT number FROM events WHERE merchant = ?1 AND number >= ?2 AND number < ?3";
+    let mut statement = conn.prepare_cached(sql)?;
+    let range = params![merchant, numbers.start.cast_signed(), numbers.end.cast_signed()];
+    let found = statement.query_map(range, |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?;
+    found.collect()
 }
 
 fn step(row: &Row<'_>) -> Option<Step> {

@@ -7,7 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -120,6 +120,50 @@ impl Numbers {
         }
         self.is_complete.store(true, Ordering::Release);
         Ok(())
+    }
+}
+
+/// The filter in use, and the one that is to follow.
+pub(super) struct Filter(RwLock<(Arc<Numbers>, Option<Arc<Numbers>>)>);
+
+impl Filter {
+    pub(super) const fn new(numbers: Arc<Numbers>) -> Self {
+        Self(RwLock::new((numbers, None)))
+    }
+
+    /// Whether there is certainly no such payment in the database.
+    pub(super) fn is_new(&self, key: &OrderKey) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).0.is_new(key)
+    }
+
+    /// There is such a payment, or will be.
+    pub(super) fn add(&self, key: &OrderKey) {
+        let both = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        both.0.add(key);
+        if let Some(next) = &both.1 {
+            next.add(key);
+        }
+    }
+
+    /// Makes the filter anew, for a database of `rows` payments: many have left it. `on_the_way` are those that are to
+    /// come into it.
+    pub(super) fn renew(
+        &self,
+        conn: &Connection,
+        rows: u64,
+        on_the_way: impl FnOnce() -> Vec<OrderKey>,
+    ) -> rusqlite::Result<()> {
+        let next = Arc::new(Numbers::new(rows));
+        self.0.write().unwrap_or_else(PoisonError::into_inner).1 = Some(Arc::clone(&next));
+        // Whatever was committed before this is among them, or is read below.
+        on_the_way().iter().for_each(|key| next.add(key));
+        let filled = next.fill(conn, &AtomicBool::new(false));
+        let mut both = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        both.1 = None;
+        if filled.is_ok() {
+            both.0 = next;
+        }
+        filled
     }
 }
 

@@ -15,19 +15,30 @@ use state_machine::record::{State, TillReversal};
 use state_machine::step::Step;
 use state_machine::till::JsonState;
 
+use super::archive::{self, Shelf};
 use super::error::commit_error;
 use super::events;
 use super::recent::frame::{Commit, Row};
 use super::recent::stamp::{End, Stamp};
 use super::row::{self, CHECKSUM, COLUMNS, LEN};
 use super::tally::{self, Share, Tally};
-use crate::contract::{CommitError, Fence};
+use crate::contract::{CommitError, Day, Fence};
 use crate::seal::Sealer;
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     let parameters: Vec<String> = (1..=CHECKSUM).map(|at| format!("?{at}")).collect();
     format!(
         "INSERT INTO payments ({}, checksum) VALUES ({}) ON CONFLICT (merchant, out_trade_no) DO NOTHING",
+        COLUMNS.join(", "),
+        parameters.join(", "),
+    )
+});
+
+/// The same under a number that the row had before.
+static INSERT_AT: LazyLock<String> = LazyLock::new(|| {
+    let parameters: Vec<String> = (1..=SEQ).map(|at| format!("?{at}")).collect();
+    format!(
+        "INSERT INTO payments ({}, checksum, seq) VALUES ({}) ON CONFLICT DO NOTHING",
         COLUMNS.join(", "),
         parameters.join(", "),
     )
@@ -108,10 +119,11 @@ pub(super) fn fold(
     conn: &Connection,
     sealer: &Sealer,
     fence: Fence,
+    shelf: &Shelf,
     commits: &[Commit<'_>],
 ) -> Result<[u8; tally::LEN], Stop> {
     conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let done = write(conn, sealer, fence, commits).and_then(|tally| {
+    let done = write(conn, sealer, fence, shelf, commits).and_then(|tally| {
         conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(tally)
     });
@@ -126,6 +138,7 @@ fn write(
     conn: &Connection,
     sealer: &Sealer,
     fence: Fence,
+    shelf: &Shelf,
     commits: &[Commit<'_>],
 ) -> Result<[u8; tally::LEN], Stop> {
     let (newest, tally) = Tally::load(conn, sealer)?;
@@ -151,7 +164,7 @@ fn write(
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_cached_key(|at| rows.get(*at).map(|row| (key(row), *at)));
     let mut told: BTreeMap<(i64, usize), Event<'_>> = BTreeMap::new();
-    let mut writer = Writer::new(conn, sealer)?;
+    let mut writer = Writer::new(conn, sealer, shelf)?;
     let same_key = |one: &usize, other: &usize| {
         rows.get(*one).map(|row| key(row)) == rows.get(*other).map(|row| key(row))
     };
@@ -197,6 +210,8 @@ struct Before {
     /// What it adds to the sums.
     share: Share,
     seq: i64,
+    /// Of which day's archive it is; the database does not have it then.
+    archived: Option<Day>,
     version: u32,
     /// What indexes are made of.
     indexed: Indexed,
@@ -226,20 +241,24 @@ impl Indexed {
 struct Writer<'a> {
     conn: &'a Connection,
     sealer: &'a Sealer,
+    shelf: &'a Shelf,
     before: CachedStatement<'a>,
     insert: CachedStatement<'a>,
+    insert_at: CachedStatement<'a>,
     update: CachedStatement<'a>,
     update_light: CachedStatement<'a>,
     canonical: Vec<u8>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(conn: &'a Connection, sealer: &'a Sealer) -> rusqlite::Result<Self> {
+    fn new(conn: &'a Connection, sealer: &'a Sealer, shelf: &'a Shelf) -> rusqlite::Result<Self> {
         Ok(Self {
             conn,
             sealer,
+            shelf,
             before: conn.prepare_cached(&BEFORE)?,
             insert: conn.prepare_cached(&INSERT)?,
+            insert_at: conn.prepare_cached(&INSERT_AT)?,
             update: conn.prepare_cached(&UPDATE)?,
             update_light: conn.prepare_cached(&UPDATE_LIGHT)?,
             canonical: Vec::new(),
@@ -272,6 +291,12 @@ impl<'a> Writer<'a> {
                 }
                 self.conn.last_insert_rowid()
             }
+            Some(Before { seq, archived: Some(_), .. }) => {
+                if !bound(&mut self.insert_at, last, Some(*seq))? {
+                    return Err(contradicts());
+                }
+                *seq
+            }
             Some(before) => {
                 let light = before.indexed == indexed;
                 let statement = if light { &mut self.update_light } else { &mut self.update };
@@ -282,7 +307,13 @@ impl<'a> Writer<'a> {
             }
         };
         let after = (Share::from_le_bytes(last.checksum), indexed.open);
-        tally.change(before.as_ref().map(|before| (before.share, before.indexed.open)), after);
+        match &before {
+            Some(Before { archived: Some(day), .. }) => {
+                tally.bring_back(after);
+                archive::entry::bring_back(*day, self.conn, self.sealer, tally)?;
+            }
+            before => tally.change(before.as_ref().map(|before| (before.share, before.indexed.open)), after),
+        }
         let mut shows = before.and_then(|before| before.shows);
         for (at, row) in versions {
             let step = step(&row.values).ok_or_else(contradicts)?;
@@ -294,31 +325,56 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The row that an update is for.
+    /// The row that an update is for, in the database or in an archive.
     fn before(&mut self, row: &Row<'_>) -> rusqlite::Result<Option<Before>> {
-        for (at, value) in (1..).zip(row.values.iter().take(2)) {
-            self.before.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
+        let Self { sealer, shelf, before, canonical, .. } = self;
+        if let Some(found) = replaced(before, row, sealer, canonical)? {
+            return Ok(Some(found));
         }
-        let mut rows = self.before.raw_query();
-        let Some(found) = rows.next()? else { return Ok(None) };
-        let mut values = [ValueRef::Null; LEN];
-        for (at, value) in values.iter_mut().enumerate() {
-            *value = found.get_ref(at)?;
-        }
-        let checksum = found.get_ref(LEN)?;
-        let seq = found.get(LEN.saturating_add(1))?;
-        let share = checksum.as_blob().ok().and_then(tally::share).unwrap_or_default();
-        let indexed = Indexed::of(&values);
-        if let Err(why) = row::check(&values, checksum, self.sealer, &mut self.canonical) {
-            // What was committed is whole, and was committed over the row as it was before the damage.
-            tracing::error!(row = seq, why, "a damaged row of a payment is replaced by a sound one");
-            let begins = step(&row.values).map_or(0, |step| step.version);
-            return Ok(Some(Before { share, seq, version: begins.saturating_sub(1), indexed, shows: None }));
-        }
-        let step = step(&values);
-        let version = step.map_or(0, |step| step.version);
-        Ok(Some(Before { share, seq, version, indexed, shows: step.map(Step::shows) }))
+        let Some(key) = row::key_of(&row.values) else { return Ok(None) };
+        let found = shelf.first(&key, sealer, |reads| {
+            replaced(&mut reads.conn.prepare_cached(&BEFORE)?, row, sealer, canonical)
+        })?;
+        Ok(found.map(|(day, found)| Before { archived: Some(day), ..found }))
     }
+}
+
+/// What stands under the key of `row`.
+fn replaced(
+    statement: &mut CachedStatement<'_>,
+    row: &Row<'_>,
+    sealer: &Sealer,
+    canonical: &mut Vec<u8>,
+) -> rusqlite::Result<Option<Before>> {
+    for (at, value) in (1..).zip(row.values.iter().take(2)) {
+        statement.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
+    }
+    let mut rows = statement.raw_query();
+    let Some(found) = rows.next()? else { return Ok(None) };
+    let mut values = [ValueRef::Null; LEN];
+    for (at, value) in values.iter_mut().enumerate() {
+        *value = found.get_ref(at)?;
+    }
+    let checksum = found.get_ref(LEN)?;
+    let seq = found.get(LEN.saturating_add(1))?;
+    let share = checksum.as_blob().ok().and_then(tally::share).unwrap_or_default();
+    let indexed = Indexed::of(&values);
+    if let Err(why) = row::check(&values, checksum, sealer, canonical) {
+        // What was committed is whole, and was committed over the row as it was before the damage.
+        tracing::error!(row = seq, why, "a damaged row of a payment is replaced by a sound one");
+        let begins = step(&row.values).map_or(0, |step| step.version);
+        return Ok(Some(Before {
+            share,
+            seq,
+            archived: None,
+            version: begins.saturating_sub(1),
+            indexed,
+            shows: None,
+        }));
+    }
+    let step = step(&values);
+    let version = step.map_or(0, |step| step.version);
+    Ok(Some(Before { share, seq, archived: None, version, indexed, shows: step.map(Step::shows) }))
 }
 
 /// Runs a prepared write of one row; whether it changed anything.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
 use super::lock::WriterLock;
+use super::mark::beside;
 
 /// Where the files are.
 #[derive(Clone, Debug)]
@@ -109,6 +110,22 @@ impl Layer {
                     cause: format!("{fault:?}"),
                 }),
         }
+    }
+
+    /// Removes a database that nobody has open for writing, with what a crash may have left beside it. Its absence is
+    /// durable before anything else that is made durable in the directory.
+    pub(super) fn remove_database(&self, path: &Path) -> io::Result<()> {
+        for path in [path.to_owned(), beside(path, "-journal")] {
+            match self {
+                Self::Files => match std::fs::remove_file(&path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                },
+                #[cfg(feature = "power-cut")]
+                Self::Disk(machine) => machine.remove(&path).map_err(failed)?,
+            }
+        }
+        Ok(())
     }
 
     /// All of a file of recent records, for who only reads; nothing if there is none.

@@ -7,6 +7,8 @@
 //! on connections of their own. Everything that names a payer or signs is sealed, every row carries a keyed
 //! checksum, and a row that fails it is set aside while the others go on.
 
+mod archive;
+mod away;
 mod checkpoint;
 #[doc(hidden)]
 pub mod codec;
@@ -42,9 +44,10 @@ use rusqlite::Connection;
 use state_machine::shard::Outcome;
 use state_machine::{MerchantId, OrderKey, Record};
 
+use self::archive::{Archives, Named, Shelf};
 use self::checkpoint::Due;
 use self::commit::Write;
-use self::filter::{Filling, Numbers};
+use self::filter::{Filling, Filter as Known, Numbers};
 use self::gate::Gate;
 use self::layer::Layer;
 use self::lock::WriterLock;
@@ -55,12 +58,14 @@ use self::recent::Journal;
 use self::recent::memory::Recent;
 use self::row::Scratch;
 use self::shared::{Folder, Folding, Hot, Shared, locked};
+use self::tally::StoreId;
 use self::view::View;
 use crate::contract::{
     CommitError, EventQuery, Events, Fence, Filter, Listing, Recovered, Store, StoreError,
 };
 use crate::seal::{SealKey, Sealer};
 
+pub use self::archive::archivist::{Archived, Archivist, Progress};
 pub use self::error::OpenError;
 pub use self::merchants::MerchantBook;
 pub use self::opening::Opening;
@@ -113,8 +118,10 @@ pub struct SqliteStore {
     folding: Option<Folding>,
     filling: Option<Filling>,
     conn: Connection,
+    shelf: Shelf,
     layer: Layer,
     path: PathBuf,
+    id: StoreId,
     options: Options,
     shared: Arc<Shared>,
     opening: Opening,
@@ -166,32 +173,38 @@ impl SqliteStore {
         let torn = compared.map_or_else(|| compare(&conn), Ok)?;
         opening.dropped_frames = opening.dropped_frames.saturating_add(torn);
         let id = tally.store;
-        let rows = tally.rows;
+        let read = |error| schema::broken(path, &error);
+        let away = Named::read(&conn, &sealer).map_err(read)?.map_or(0, |named| named.away());
+        let rows = tally.rows.saturating_sub(away);
+        let archives = Arc::new(Archives::open(&layer, path, id, &conn, &sealer)?);
+        let shelf = Shelf::new(&layer, &archives);
         let (fence, bytes) = schema::next_fence(&mut conn, path, &sealer, tally)?;
         let mark = Mark::open(&layer, path);
         mark.put(&bytes);
         // From the fence on no other writer acknowledges anything; what it has acknowledged is there now.
-        let last = opening::fold_recent(&layer, &conn, path, &sealer, fence, &mark)?;
+        let last = opening::fold_recent(&layer, &conn, path, &sealer, fence, &shelf, &mark)?;
         let journal = Journal::open(&layer, path, id, fence, last)?;
         let gate = Arc::new(Gate::default());
         let mut own = schema::connect(&layer, path, &options)?;
         schema::make_durable(&layer, &own, path, &options)?;
         let broken = |cause| OpenError::Broken { path: path.to_owned(), cause };
         let due = Due::watch(&mut own, options.checkpoint_pages.max(1)).map_err(broken)?;
+        let numbers = Arc::new(Numbers::new(rows));
         let shared = Arc::new(Shared {
             sealer,
             fence,
             gate,
             mark,
             recent: Arc::new(Recent::new(last)),
-            filter: Arc::new(Numbers::new(rows)),
+            filter: Known::new(Arc::clone(&numbers)),
             hot: Mutex::new(Hot { journal, records: 0, folding: 0, stalled: None, is_full: false }),
             room: Condvar::new(),
-            folder: Mutex::new(Folder::new(own, due)),
+            folder: Mutex::new(Folder::new(own, Shelf::new(&layer, &archives), due)),
+            archives,
             dead: Mutex::new(None),
         });
         let reading = schema::connect_reader(&layer, path, &options)?;
-        let filling = Filling::start(Arc::clone(&shared.filter), reading, rows).map_err(broken)?;
+        let filling = Filling::start(numbers, reading, rows).map_err(broken)?;
         let folding = if options.fold_records == u32::MAX {
             None
         } else {
@@ -201,8 +214,10 @@ impl SqliteStore {
             folding,
             filling: Some(filling),
             conn,
+            shelf,
             layer,
             path: path.to_owned(),
+            id,
             options,
             shared,
             opening,
@@ -223,7 +238,7 @@ impl SqliteStore {
     ///
     /// [`OpenError`].
     pub fn reader(&self) -> Result<SqliteReader, OpenError> {
-        let recent = Some(Arc::clone(&self.shared.recent));
+        let recent = Some((Arc::clone(&self.shared.recent), Arc::clone(&self.shared.archives)));
         SqliteReader::beside(&self.layer, &self.path, Arc::clone(&self.shared.sealer), &self.options, recent)
     }
 
@@ -243,6 +258,18 @@ impl SqliteStore {
             self.shared.mark.clone(),
             Arc::clone(&self.lock),
         ))
+    }
+
+    /// What archives days of this store, on another thread. It does nothing more once the store is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn archivist(&self) -> Result<Archivist, OpenError> {
+        let conn = schema::connect(&self.layer, &self.path, &self.options)?;
+        schema::make_durable(&self.layer, &conn, &self.path, &self.options)?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Archivist::new(conn, &self.layer, self.path.clone(), self.id, self.options.page_size, shared))
     }
 
     /// Puts every record that was committed until now into the database, durably, on the calling thread; else that is
@@ -273,7 +300,8 @@ impl SqliteStore {
     }
 
     fn view(&self) -> View<'_> {
-        View { conn: &self.conn, sealer: &self.shared.sealer, recent: &self.shared.recent }
+        let (conn, sealer) = (&self.conn, &*self.shared.sealer);
+        View { conn, sealer, recent: &self.shared.recent, shelf: &self.shelf }
     }
 }
 
@@ -296,6 +324,7 @@ impl Store for SqliteStore {
         let mut write = Write {
             conn: &self.conn,
             shared: &self.shared,
+            shelf: &self.shelf,
             scratch: &mut self.scratch,
             backlog_max,
             patience: self.options.busy_timeout,
@@ -320,7 +349,7 @@ impl Store for SqliteStore {
     fn open_orders(&mut self, visit: &mut dyn FnMut(Recovered)) -> Result<u64, StoreError> {
         // The list of open orders is the database's.
         self.shared.fold().map_err(|error| StoreError::Unreadable(error.to_string()))?;
-        self.reads().open_orders(visit)
+        self.reads().open_orders(&self.shelf, visit)
     }
 
     fn find(&mut self, key: &OrderKey) -> Result<Option<Record>, StoreError> {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::archive::Shelf;
 use super::error::OpenError;
 use super::fold::{self, Stop};
 use super::layer::Layer;
@@ -157,6 +158,7 @@ pub(super) fn fold_recent(
     path: &Path,
     sealer: &Sealer,
     fence: Fence,
+    shelf: &Shelf,
     mark: &Mark,
 ) -> Result<u64, OpenError> {
     let folded = folded(conn, path, sealer)?;
@@ -166,7 +168,7 @@ pub(super) fn fold_recent(
         return Ok(found.last);
     }
     tracing::info!(commits = found.commits.len(), "recent records are put into the database");
-    let tally = fold::fold(conn, sealer, fence, &found.commits).map_err(|stop| match stop {
+    let tally = fold::fold(conn, sealer, fence, shelf, &found.commits).map_err(|stop| match stop {
         Stop::Sqlite(error) => broken(path, &error),
         Stop::Fenced(_) => OpenError::InUse { path: path.to_owned(), pid: None },
         Stop::Contradicts(what) => OpenError::Contradicts { path: path.to_owned(), what },

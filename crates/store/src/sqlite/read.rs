@@ -7,10 +7,11 @@ use planted::planted;
 use protocol::TransactionId;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Row, params, params_from_iter};
-use state_machine::step::Step;
 use state_machine::till::JsonState;
 use state_machine::{MerchantId, OrderKey, Record};
 
+use super::archive::Shelf;
+use super::away::Away;
 use super::recent::memory::Entry;
 use super::row::{self, COLUMNS, LEN};
 use super::tally::{self, Share, Tally};
@@ -32,22 +33,27 @@ struct Looked {
     share: Option<Share>,
 }
 
-/// Part of a listing of the database.
+/// A row, and where it stands in a listing if it says so.
+pub(super) type Placed = (Option<Cursor>, Result<Record, Damaged>);
+
+/// Part of a listing of the database, or of an archive.
 #[derive(Default)]
 pub(super) struct Places {
-    /// Rows in order, and where each stands if it says so.
-    pub(super) rows: Vec<(Option<Cursor>, Result<Record, Damaged>)>,
+    /// Rows in order.
+    pub(super) rows: Vec<Placed>,
     /// Where to go on; `None` when this was the end.
     pub(super) next: Option<Cursor>,
 }
 
 /// What the rows looked at add up to.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     /// All, those that are missing or hurt included.
     rows: u64,
-    missing: u64,
-    hurt: u64,
+    pub(super) missing: u64,
+    pub(super) hurt: u64,
+    /// Rows that an archive has in their place.
+    pub(super) away: u64,
     sum: Share,
     open: u64,
     open_sum: Share,
@@ -75,6 +81,9 @@ static BY_TRANSACTION: LazyLock<String> = LazyLock::new(|| {
         *SELECT
     )
 });
+/// Every row, with its number behind the checksum.
+pub(super) static ALL: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {}, checksum, seq FROM payments", COLUMNS.join(", ")));
 static BY_SEQ: LazyLock<String> = LazyLock::new(|| format!("{} WHERE seq = ?1", *SELECT));
 
 /// A connection, and what opens and checks its rows.
@@ -92,35 +101,23 @@ impl Reads<'_> {
         rows.next()?.map(|row| self.take(row)).transpose()
     }
 
-    pub(super) fn find(&self, key: &OrderKey) -> Result<Option<Record>, StoreError> {
-        known(self.row(key).map_err(|error| unreadable(&error))?)
-    }
-
-    /// What the merchant of `key` sees of it; `None` if it is not there.
-    pub(super) fn shows(&self, key: &OrderKey) -> rusqlite::Result<Option<JsonState>> {
-        Ok(self.row(key)?.and_then(Result::ok).map(|record| Step::of(&record).shows()))
-    }
-
     /// The oldest of those that `passes`.
-    pub(super) fn find_by_transaction(
+    pub(super) fn by_transaction(
         &self,
         merchant: MerchantId,
         id: &TransactionId,
         passes: &dyn Fn(&OrderKey) -> bool,
-    ) -> Result<Option<Record>, StoreError> {
-        let find = || {
-            let mut statement = self.conn.prepare_cached(&BY_TRANSACTION)?;
-            let mut rows = statement.query(params![merchant.0, id.as_str()])?;
-            while let Some(row) = rows.next()? {
-                let found = self.take(row)?;
-                let key = found.as_ref().map_or_else(|(damaged, _)| damaged.key, |record| Some(record.key));
-                if key.is_none_or(|key| passes(&key)) {
-                    return Ok(Some(found));
-                }
+    ) -> rusqlite::Result<Option<Result<Record, Damaged>>> {
+        let mut statement = self.conn.prepare_cached(&BY_TRANSACTION)?;
+        let mut rows = statement.query(params![merchant.0, id.as_str()])?;
+        while let Some(row) = rows.next()? {
+            let found = self.take(row)?.map_err(|(damaged, _)| damaged);
+            let key = found.as_ref().map_or_else(|damaged| damaged.key, |record| Some(record.key));
+            if key.is_none_or(|key| passes(&key)) {
+                return Ok(Some(found));
             }
-            Ok(None)
-        };
-        known(find().map_err(|error: rusqlite::Error| unreadable(&error))?)
+        }
+        Ok(None)
     }
 
     /// A page of what the database lists, each row with its place.
@@ -146,7 +143,11 @@ impl Reads<'_> {
     /// Visits every open order. Where the list of open orders cannot be read, or does not agree with the rows or
     /// with the store's tally, every row of the table is looked at instead; if that does not explain it, nothing
     /// of this store may be served.
-    pub(super) fn open_orders(&self, visit: &mut dyn FnMut(Recovered)) -> Result<u64, StoreError> {
+    pub(super) fn open_orders(
+        &self,
+        shelf: &Shelf,
+        visit: &mut dyn FnMut(Recovered),
+    ) -> Result<u64, StoreError> {
         let tally = self.tally()?;
         let mut open = 0;
         let mut seen = Seen::default();
@@ -193,7 +194,8 @@ impl Reads<'_> {
             }
             Err(damaged) => visit(Recovered::Damaged(damaged)),
         };
-        self.walk(&tally, &visited, &mut seen, &mut on_row, &mut |event| tracing::error!("{event}"))?;
+        let away = Away::look(self, shelf)?;
+        self.walk(&tally, &away, &visited, &mut seen, &mut on_row, &mut |event| tracing::error!("{event}"))?;
         self.explained(&tally, &seen)?;
         Ok(open)
     }
@@ -203,6 +205,7 @@ impl Reads<'_> {
     pub(super) fn verify(
         &self,
         recent: &HashMap<OrderKey, Entry>,
+        shelf: &Shelf,
         damaged: &mut dyn FnMut(Damaged),
     ) -> Result<u64, StoreError> {
         // One moment of the store, also while its writer works.
@@ -215,11 +218,14 @@ impl Reads<'_> {
             Ok::<Box<Record>, _>(_) => sound = u64::saturating_add(sound, 1),
             Err(row) => damaged(row),
         };
-        self.walk(&tally, &BTreeSet::new(), &mut seen, &mut on_row, &mut |event| events.push(event))?;
+        let away = Away::look(self, shelf)?;
+        self.walk(&tally, &away, &BTreeSet::new(), &mut seen, &mut on_row, &mut |event| events.push(event))?;
+        sound = u64::saturating_add(sound, seen.away.saturating_sub(away.hurt()));
         events.into_iter().for_each(&mut *damaged);
         self.explained(&tally, &seen)?;
         for key in recent.keys() {
-            if self.row(key).map_err(|error| unreadable(&error))?.is_none() {
+            let is_new = || Ok(self.row(key)?.is_none() && shelf.row(key, self.sealer)?.is_none());
+            if is_new().map_err(|error: rusqlite::Error| unreadable(&error))? {
                 sound = sound.saturating_add(1);
             }
         }
@@ -267,17 +273,31 @@ impl Reads<'_> {
     fn walk(
         &self,
         tally: &Tally,
+        away: &Away<'_>,
         skip: &BTreeSet<i64>,
         seen: &mut Seen,
         visit: &mut dyn FnMut(Result<Box<Record>, Damaged>),
         events: &mut dyn FnMut(Damaged),
     ) -> Result<(), StoreError> {
-        // Rows are numbered without gaps, none is ever deleted: their number is the last one's. What stands behind
-        // it was never committed there; a flipped bit can put a row billions of places away.
+        // Rows are numbered without gaps, and none is deleted that no archive has: their number is the last one's. What
+        // stands behind it was never committed there; a flipped bit can put a row billions of places away.
         let last = i64::try_from(tally.rows).unwrap_or(i64::MAX);
         seen.rows = seen.rows.saturating_add(self.rows_after(last).map_err(|error| unreadable(&error))?);
+        let mut given_up = Vec::new();
         for seq in (1..=last).filter(|seq| !skip.contains(seq)) {
             let row = self.at(seq);
+            if matches!(row.found, Found::Missing) {
+                if away.has(seq) {
+                    seen.rows = seen.rows.saturating_add(1);
+                    seen.away = seen.away.saturating_add(1);
+                    continue;
+                }
+                if away.given_up() > 0 {
+                    seen.rows = seen.rows.saturating_add(1);
+                    given_up.push(seq);
+                    continue;
+                }
+            }
             visit(match row.found {
                 Found::Sound(record) => Ok(record),
                 Found::Damaged(damaged) => {
@@ -291,13 +311,21 @@ impl Reads<'_> {
             });
             seen.add(row.share, row.listed);
         }
+        // Which ones went with an archive that was given up is not known, only how many.
+        if u64::try_from(given_up.len()) != Ok(away.given_up()) {
+            for seq in given_up {
+                seen.missing = seen.missing.saturating_add(1);
+                visit(Err(Damaged { key: None, why: format!("row {seq} is missing") }));
+            }
+        }
+        away.compare(seen, &mut |damaged| visit(Err(damaged)));
         // An old payment is as good as gone: it explains nothing, and others may be old as well.
-        match self.walk_events(&mut |damaged, is_old| {
+        match self.walk_events(away, &mut |damaged, is_old| {
             let count = if is_old { &mut seen.missing } else { &mut seen.hurt };
             *count = count.saturating_add(1);
             events(damaged);
         }) {
-            Ok(sum) => seen.sum = seen.sum.wrapping_add(sum),
+            Ok(sum) => seen.sum = seen.sum.wrapping_add(sum).wrapping_add(away.sum()),
             Err(error) => {
                 seen.hurt = seen.hurt.saturating_add(1);
                 let why = format!("the events of merchants cannot all be read: {error}");
@@ -365,7 +393,7 @@ fn unreadable_row(seq: i64, error: &rusqlite::Error) -> Damaged {
     Damaged { key: None, why: format!("row {seq} cannot be read: {error}") }
 }
 
-fn known(found: Option<Result<Record, (Damaged, u32)>>) -> Result<Option<Record>, StoreError> {
+pub(super) fn known(found: Option<Result<Record, (Damaged, u32)>>) -> Result<Option<Record>, StoreError> {
     found.transpose().map_err(|(damaged, _)| StoreError::Damaged(Box::new(damaged)))
 }
 
@@ -453,7 +481,9 @@ mod tests {
     #[test]
     fn an_operators_list_walks_its_own_index_and_not_all_payments() {
         let conn = Connection::open_in_memory().expect("memory");
-        conn.execute_batch(schema::TABLES).expect("tables");
+        conn.execute_batch(schema::PAYMENTS)
+            .and_then(|()| conn.execute_batch(schema::PAYMENT_INDEXES))
+            .expect("tables");
         let merchant = Some(MerchantId(7));
         for (filter, index) in [
             (Filter { held_only: true, newest_first: true, ..Filter::default() }, "payments_held"),

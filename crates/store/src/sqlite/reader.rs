@@ -7,6 +7,7 @@ use protocol::TransactionId;
 use rusqlite::Connection;
 use state_machine::{MerchantId, OrderKey, Record};
 
+use super::archive::{Archives, Shelf};
 use super::layer::Layer;
 use super::read::Reads;
 use super::recent::follow::Follower;
@@ -25,6 +26,7 @@ pub struct SqliteReader {
     sealer: Arc<Sealer>,
     layer: Layer,
     path: PathBuf,
+    shelf: Shelf,
     recent: Source,
 }
 
@@ -51,12 +53,16 @@ impl SqliteReader {
         path: &Path,
         sealer: Arc<Sealer>,
         options: &Options,
-        shared: Option<Arc<Recent>>,
+        shared: Option<(Arc<Recent>, Arc<Archives>)>,
     ) -> Result<Self, OpenError> {
         let conn = schema::connect_reader(layer, path, options)?;
         schema::check(&conn, path, &sealer)?;
-        let recent = shared.map_or_else(|| Source::Files(Box::new(Follower::new())), Source::Shared);
-        Ok(Self { conn, sealer, layer: layer.clone(), path: path.to_owned(), recent })
+        let (recent, archives) = shared.map_or_else(
+            || (Source::Files(Box::new(Follower::new())), Arc::default()),
+            |(recent, archives)| (Source::Shared(recent), archives),
+        );
+        let shelf = Shelf::new(layer, &archives);
+        Ok(Self { conn, sealer, layer: layer.clone(), path: path.to_owned(), shelf, recent })
     }
 
     /// The durable record under `key`.
@@ -107,9 +113,10 @@ impl SqliteReader {
     /// sound and all together are not what was committed.
     pub fn verify(&mut self, damaged: &mut dyn FnMut(Damaged)) -> Result<u64, StoreError> {
         // From the files, wherever else recent records are read: the disk is what is checked.
+        let shelf = Shelf::new(&self.layer, &Arc::default());
         let mut follower = Follower::new();
-        let recent = follower.refresh(&self.layer, &self.path, &self.conn, &self.sealer)?.unfolded();
-        (Reads { conn: &self.conn, sealer: &self.sealer }).verify(&recent, damaged)
+        let recent = follower.refresh(&self.layer, &self.path, &self.conn, &shelf, &self.sealer)?.unfolded();
+        (Reads { conn: &self.conn, sealer: &self.sealer }).verify(&recent, &shelf, damaged)
     }
 
     /// Every merchant.
@@ -143,9 +150,11 @@ impl SqliteReader {
         let (conn, sealer) = (&self.conn, &*self.sealer);
         let recent = match &mut self.recent {
             Source::Shared(recent) => &**recent,
-            Source::Files(follower) => follower.refresh(&self.layer, &self.path, conn, sealer)?,
+            Source::Files(follower) => {
+                follower.refresh(&self.layer, &self.path, conn, &self.shelf, sealer)?
+            }
         };
-        Ok(View { conn, sealer, recent })
+        Ok(View { conn, sealer, recent, shelf: &self.shelf })
     }
 }
 

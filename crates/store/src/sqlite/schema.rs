@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use state_machine::record::State;
 
 use super::Options;
+use super::archive;
 use super::error::OpenError;
 use super::events;
 use super::layer::Layer;
@@ -37,6 +38,10 @@ CREATE TABLE store (
     folded BLOB NOT NULL
 ) STRICT;
 
+";
+
+/// Payments, in the database and in each archive.
+pub(super) const PAYMENTS: &str = "
 CREATE TABLE payments (
     seq INTEGER PRIMARY KEY,
     merchant INTEGER NOT NULL,
@@ -68,16 +73,18 @@ CREATE TABLE payments (
     paid_fields BLOB,
     checksum BLOB NOT NULL
 ) STRICT;
+";
+
+/// What payments are found by, likewise.
+pub(super) const PAYMENT_INDEXES: &str = "
 CREATE UNIQUE INDEX payments_key ON payments (merchant, out_trade_no);
 CREATE INDEX payments_time ON payments (accepted_at, merchant);
 CREATE INDEX payments_open ON payments (open) WHERE open = 1;
 CREATE INDEX payments_held ON payments (held) WHERE held IS NOT NULL;
 CREATE INDEX payments_transaction ON payments (merchant, transaction_id) WHERE transaction_id IS NOT NULL;
-CREATE TRIGGER payments_stay BEFORE DELETE ON payments
-BEGIN
-    SELECT RAISE(ABORT, 'a payment is never deleted');
-END;
+";
 
+const MERCHANTS: &str = "
 CREATE TABLE providers (
     id INTEGER PRIMARY KEY,
     channel INTEGER NOT NULL,
@@ -175,8 +182,10 @@ pub(super) fn create(
         conn.pragma_update(None, "journal_mode", "wal")?;
         conn.pragma_update(None, "synchronous", "full")?;
         let transaction = conn.transaction()?;
-        transaction.execute_batch(TABLES)?;
-        transaction.execute_batch(events::TABLE)?;
+        for tables in [TABLES, PAYMENTS, PAYMENT_INDEXES, MERCHANTS, events::TABLE, events::INDEXES] {
+            transaction.execute_batch(tables)?;
+        }
+        transaction.execute_batch(archive::entry::TABLE)?;
         transaction.execute_batch(rotation::TABLE)?;
         transaction.execute_batch(&readable_view())?;
         transaction.execute(

@@ -10,14 +10,16 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::Connection;
 
+use super::archive::{Archives, Named, Shelf};
 use super::checkpoint::Due;
-use super::filter::Numbers;
+use super::filter::Filter;
 use super::fold;
 use super::gate::Gate;
 use super::mark::Mark;
 use super::recent::frame;
 use super::recent::memory::Recent;
 use super::recent::{Journal, Sealed};
+use super::tally::Tally;
 use crate::contract::{CommitError, Fence};
 use crate::seal::Sealer;
 
@@ -40,14 +42,15 @@ pub(super) struct Hot {
 /// The database's own side.
 pub(super) struct Folder {
     conn: Connection,
+    shelf: Shelf,
     due: Due,
     /// Given up to be folded, and not folded yet.
     sealed: Option<Sealed>,
 }
 
 impl Folder {
-    pub(super) const fn new(conn: Connection, due: Due) -> Self {
-        Self { conn, due, sealed: None }
+    pub(super) const fn new(conn: Connection, shelf: Shelf, due: Due) -> Self {
+        Self { conn, shelf, due, sealed: None }
     }
 }
 
@@ -57,7 +60,8 @@ pub(super) struct Shared {
     pub(super) gate: Arc<Gate>,
     pub(super) mark: Mark,
     pub(super) recent: Arc<Recent>,
-    pub(super) filter: Arc<Numbers>,
+    pub(super) filter: Filter,
+    pub(super) archives: Arc<Archives>,
     pub(super) hot: Mutex<Hot>,
     /// Something was folded.
     pub(super) room: Condvar,
@@ -135,11 +139,24 @@ impl Shared {
             return Err((CommitError::Fatal("recent records are damaged".to_owned()), false));
         }
         let _turn = self.gate.enter();
-        match fold::fold(&folder.conn, &self.sealer, self.fence, &contents.commits) {
+        match fold::fold(&folder.conn, &self.sealer, self.fence, &folder.shelf, &contents.commits) {
             Ok(tally) => self.mark.put(&tally),
             Err(stop) => return Err((stop.as_commit_error(self.fence), stop.is_full())),
         }
         Ok(())
+    }
+
+    /// Forgets the numbers of payments that have left the database, seen by `conn`.
+    pub(super) fn forget_numbers(&self, conn: &Connection) {
+        let count = || {
+            let named = Named::read(conn, &self.sealer)?.map_or(0, |named| named.away());
+            let rows = Tally::load(conn, &self.sealer)?.1.map_or(0, |tally| tally.rows);
+            Ok(rows.saturating_sub(named))
+        };
+        let on_the_way = || self.recent.unfolded().into_keys().collect();
+        if let Err(error) = count().and_then(|rows| self.filter.renew(conn, rows, on_the_way)) {
+            tracing::warn!(%error, "numbers that were archived go on being looked up in the database");
+        }
     }
 
     /// Moves the database's log into it, on the calling thread.

@@ -37,11 +37,11 @@ pub(super) struct Tally {
     pub(super) commits: u64,
     /// The fence of the last opening.
     pub(super) fence: u64,
-    /// Rows of payments.
+    /// Rows of payments that were ever written, those that only an archive has included.
     pub(super) rows: u64,
     /// Those that are open.
     pub(super) open: u64,
-    /// Sum over all rows, and over all events.
+    /// Sum over all rows that are there, and over all events and archives.
     pub(super) sum: Share,
     /// Sum over the open rows.
     pub(super) open_sum: Share,
@@ -120,9 +120,24 @@ impl Tally {
         Ok(bytes)
     }
 
-    /// An event was added.
-    pub(super) const fn add(&mut self, event: Share) {
-        self.sum = self.sum.wrapping_add(event);
+    /// A row of another table was added: an event, an archive.
+    pub(super) const fn add(&mut self, row: Share) {
+        self.sum = self.sum.wrapping_add(row);
+    }
+
+    /// A row was taken away, and its number is not given again: one of another table, or a closed payment that an archive
+    /// has.
+    pub(super) const fn take(&mut self, row: Share) {
+        self.sum = self.sum.wrapping_sub(row);
+    }
+
+    /// A payment is in the database again, under the number that it had.
+    pub(super) const fn bring_back(&mut self, (share, open): (Share, bool)) {
+        self.sum = self.sum.wrapping_add(share);
+        if open {
+            self.open = self.open.saturating_add(1);
+            self.open_sum = self.open_sum.wrapping_add(share);
+        }
     }
 
     /// A row of the table changed from `before` to `after`, each with whether it is open; `None`: there was none.

@@ -8,6 +8,7 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 
+use super::archive;
 use super::error::OpenError;
 use super::events;
 use super::merchants::{LEN, checksum};
@@ -40,6 +41,9 @@ pub(super) fn upgrade(
             to_schema_3(&transaction, sealer)?;
         }
         transaction.execute("ALTER TABLE store ADD COLUMN folded BLOB NOT NULL DEFAULT x''", [])?;
+        transaction
+            .execute_batch("DROP TRIGGER IF EXISTS payments_stay; DROP TRIGGER IF EXISTS events_stay;")?;
+        transaction.execute_batch(archive::entry::TABLE)?;
         let folded = nothing_folded(tally.store, sealer);
         transaction
             .execute("UPDATE store SET schema = ?1, folded = ?2 WHERE id = 1", params![SCHEMA, folded])?;
@@ -58,6 +62,7 @@ pub(super) fn upgrade(
 fn to_schema_3(transaction: &Transaction<'_>, sealer: &Sealer) -> rusqlite::Result<()> {
     transaction.execute("ALTER TABLE merchants ADD COLUMN settings TEXT NOT NULL DEFAULT ''", [])?;
     transaction.execute_batch(events::TABLE)?;
+    transaction.execute_batch(events::INDEXES)?;
     transaction.execute_batch(rotation::TABLE)?;
     let mut sound: Vec<(i64, [u8; CHECKSUM_LEN])> = Vec::new();
     {

@@ -1,5 +1,6 @@
 //! The store from outside: its contract, what it survives, what it refuses.
 
+mod archive;
 mod committing;
 mod contract;
 mod damage;

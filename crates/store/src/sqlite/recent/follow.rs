@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use state_machine::step::Step;
 
+use super::super::archive::Shelf;
 use super::super::fold;
 use super::super::layer::Layer;
 use super::super::mark::Mark;
@@ -43,8 +44,10 @@ impl Follower {
         layer: &Layer,
         path: &Path,
         conn: &Connection,
+        shelf: &Shelf,
         sealer: &Sealer,
     ) -> Result<&Recent, StoreError> {
+        shelf.refresh(path, conn, sealer).map_err(|error| unreadable(&error))?;
         let mut known = 0;
         for _ in 0..TRIES_MAX {
             let folded = fold::folded(conn, sealer).map_err(|error| unreadable(&error))?;
@@ -64,7 +67,7 @@ impl Follower {
             known = last.max(found.lost.unwrap_or(0));
             // Else the writer has begun a file anew meanwhile, and what it held is in the database.
             if last <= found.last && (found.lost.is_none() || durable.is_some()) {
-                self.recent = load(&found, last, conn, sealer)?;
+                self.recent = load(&found, last, conn, shelf, sealer)?;
                 self.recent.set_folded(folded.commit);
                 self.seen = Some(Seen { folded: folded.commit, last });
                 return Ok(&self.recent);
@@ -83,6 +86,7 @@ fn load(
     found: &super::Found<'_>,
     last: u64,
     conn: &Connection,
+    shelf: &Shelf,
     sealer: &Sealer,
 ) -> Result<Recent, StoreError> {
     let recent = Recent::new(0);
@@ -93,7 +97,15 @@ fn load(
                 .map_err(|why| contradicts(&format!("a recent record cannot be read: {why}")))?;
             let before = match recent.latest(&record.key) {
                 Some(before) => Some(Step::of(&before).shows()),
-                None if record.version > 1 => reads.shows(&record.key).map_err(|error| unreadable(&error))?,
+                None if record.version > 1 => {
+                    let key = &record.key;
+                    let stored = || match reads.row(key)? {
+                        Some(found) => Ok(Some(found)),
+                        None => shelf.row(key, sealer),
+                    };
+                    let stored = stored().map_err(|error| unreadable(&error))?;
+                    stored.and_then(Result::ok).map(|record| Step::of(&record).shows())
+                }
                 None => None,
             };
             let is_event = before != Some(Step::of(&record).shows());
