@@ -13,6 +13,7 @@
 
 pub mod acquirer;
 pub mod admin;
+mod archiving;
 pub mod clock;
 pub mod config;
 pub mod descriptors;

@@ -26,10 +26,11 @@ pub use labels::{Ask, CallOutcome, LookupQueue, Operation, Outcome, Refusal};
 
 use crate::clock::Clock;
 use families::{
-    ABSENT_TILLS, ADMIN_CONNECTIONS, ALARMS, BUCKETS, BUDGET, BUDGET_RATIO, BUILD, CALLS_WAITING,
-    CERTIFICATE_END, CONNECTIONS_MAX, DRAINING, KNOWN_ADDRESSES, LOOKUPS_MAX, LOOKUPS_REFUSED,
-    LOOKUPS_WAITING, MONEY_AT_RISK, MONEY_BY_AGE, OLDEST, OPEN, ORDERS, ORDERS_MAX, OVERDUE, OVERDUE_FEN,
-    PENDING, QUEUE_DEPTH, QUEUE_MAX, STALLED, STREAMS, STREAMS_MAX, TLS_RELOADS, WALLET_CERTIFICATE_END,
+    ABSENT_TILLS, ADMIN_CONNECTIONS, ALARMS, ARCHIVES, BACKLOG, BACKLOG_MAX, BUCKETS, BUDGET, BUDGET_RATIO,
+    BUILD, CALLS_WAITING, CERTIFICATE_END, CONNECTIONS_MAX, DRAINING, KNOWN_ADDRESSES, LOOKUPS_MAX,
+    LOOKUPS_REFUSED, LOOKUPS_WAITING, MONEY_AT_RISK, MONEY_BY_AGE, OLDEST, OPEN, ORDERS, ORDERS_MAX, OVERDUE,
+    OVERDUE_FEN, PENDING, QUEUE_DEPTH, QUEUE_MAX, STALLED, STREAMS, STREAMS_MAX, TLS_RELOADS,
+    WALLET_CERTIFICATE_END,
 };
 use handles::Handles;
 
@@ -144,6 +145,10 @@ pub struct Gauges {
     pub orders: u64,
     /// See `orders`.
     pub orders_max: u64,
+    /// Records that wait to be put into the database, and how many may.
+    pub backlog: [usize; 2],
+    /// Days whose payments are in a file of their own.
+    pub archives: usize,
     /// Whether the store takes no records.
     pub is_stalled: bool,
     /// Whether the switch stops.
@@ -181,6 +186,11 @@ pub fn observe(seen: &Gauges) {
     }
     gauge!(ORDERS).set(approximate(seen.orders));
     gauge!(ORDERS_MAX).set(approximate(seen.orders_max));
+    let count = |count: usize| approximate(u64::try_from(count).unwrap_or(u64::MAX));
+    for (name, records) in [BACKLOG, BACKLOG_MAX].into_iter().zip(seen.backlog) {
+        gauge!(name).set(count(records));
+    }
+    gauge!(ARCHIVES).set(count(seen.archives));
     gauge!(STALLED).set(f64::from(u8::from(seen.is_stalled)));
     gauge!(DRAINING).set(f64::from(u8::from(seen.is_draining)));
     let end = seen.wallet_certificate_end.map_or(0, |at| u64::try_from(at.0 / 1_000).unwrap_or(0));

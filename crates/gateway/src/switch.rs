@@ -20,6 +20,7 @@ use tokio::time::{Duration, interval, sleep_until};
 use crate::acquirer::wechat_v2::{Acquirer, Deadlines, HostConfig, ProviderAccount};
 use crate::acquirer::{ClientCertificate, PoolLimits, SetupError};
 use crate::admin::{self, Admin, Commands, Probes, SocketError};
+use crate::archiving::Archiving;
 use crate::clock::{Clock, boot_id};
 use crate::config::{Config, Host, Northbound, Provider};
 use crate::descriptors;
@@ -98,6 +99,7 @@ pub enum StartError {
 pub struct Switch {
     core: Arc<Core>,
     threads: Threads,
+    archiving: Archiving,
     recovery: Recovery,
     gateway_addr: SocketAddr,
     admin_addr: SocketAddr,
@@ -139,8 +141,11 @@ impl Switch {
             boot: boot_id().unwrap_or(BootId(Clock::monotonic_ns())),
             store: config.store.path.clone(),
         };
+        let archivist = store.archivist()?;
         let (core, threads, recovery) =
             driver::start(&engine, store, acquirers, merchants.clone(), Handle::current())?;
+        let archiving =
+            Archiving::start(archivist, config.store.keeping).map_err(driver::StartError::from)?;
         let (life, seen) = watch::channel(Life::Running);
         let (admin_life, admin_seen) = watch::channel(Life::Running);
         let shared: Arc<dyn Engine> = Arc::clone(&core) as Arc<dyn Engine>;
@@ -188,6 +193,7 @@ impl Switch {
         Ok(Self {
             core,
             threads,
+            archiving,
             recovery,
             gateway_addr,
             admin_addr,
@@ -242,8 +248,12 @@ impl Switch {
         }
         drop(std::fs::remove_file(&self.admin_socket));
         let pending = self.core.pending();
-        let threads = self.threads;
-        drop(tokio::task::spawn_blocking(move || threads.stop()).await);
+        let (threads, archiving) = (self.threads, self.archiving);
+        let stop = move || {
+            archiving.stop();
+            threads.stop();
+        };
+        drop(tokio::task::spawn_blocking(stop).await);
         tracing::info!(
             open_payments = pending,
             "the switch has stopped; open payments go on at the next start"

@@ -1,11 +1,15 @@
-//! Does a store with days of payments behind it cost more than an empty one?
+//! Does a store with a month of payments behind it cost more than an empty one?
 //!
-//! Commits and lookups are timed on an empty store, then again when it has taken `--days` days of `--per-day`
-//! payments, each accepted and then paid. The same commits to a file of their own say what the disk gave meanwhile.
+//! `days fill --folder F --days 30 --per-day 1000000` makes the store: day after day payments are accepted and paid, and
+//! each day is archived when the next one is over. `days measure --folder F` opens it beside an empty one and times both
+//! in turns, so that whatever else the machine does hits both alike: commits of 128 new payments, lookups of today's
+//! payments, of archived ones, and of numbers that are not there.
 //!
-//! `cargo run --release -p store --example days -- --days 3 --per-day 1000000`
+//! `cargo run --release -p store --example days -- fill --folder F`, then `-- measure --folder F`
 #![expect(
     clippy::arithmetic_side_effects,
+    clippy::cast_precision_loss,
+    clippy::as_conversions,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::float_arithmetic,
@@ -14,7 +18,7 @@
     reason = "a measurement for people"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +26,7 @@ use protocol::fact::{Paid, Row};
 use protocol::{Fen, Fields};
 use state_machine::record::{Cause, State};
 use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
-use store::{Options, SealKey, SqliteStore, Store};
+use store::{Day, Filter, Options, Progress, SealKey, SqliteStore, Store};
 
 const MERCHANTS: u64 = 10_000;
 const DAY_MS: i64 = 86_400_000;
@@ -30,51 +34,18 @@ const DAY_MS: i64 = 86_400_000;
 const FIRST_DAY: i64 = 1_795_363_200_000;
 /// What is timed: commits of so many records, and lookups.
 const RECORDS: usize = 128;
-const COMMITS: usize = 400;
-const LOOKUPS: usize = 20_000;
+const COMMITS: usize = 100;
+const LOOKUPS: usize = 10_000;
 
 fn main() {
-    let days = number("--days", 3);
-    let per_day = number("--per-day", 1_000_000);
-    let folder = PathBuf::from(text("--folder").unwrap_or_else(|| ".".to_owned()));
-    let place = tempfile::tempdir_in(folder).expect("a directory");
-    let path = place.path().join("store.db");
-    let mut store =
-        SqliteStore::open(&path, &SealKey::from_bytes([7; 32]), Options::default()).expect("a store");
-    let mut life = Life { random: 42, day: 0, born: 0 };
-    println!(
-        "| payments | commit p50 | p99 | lookup p50 | p99 | of a number that is not there, p99 | file |"
-    );
-    println!("|---|---|---|---|---|---|---|");
-    let empty = measure(&mut store, &mut life, 1);
-    tell(0, &empty, &path);
-    let began = Instant::now();
-    for day in 0..days {
-        (life.day, life.born) = (day, 0);
-        while life.born < per_day {
-            let accepted: Vec<_> = (0..4_096.min(per_day - life.born)).map(|_| life.accept()).collect();
-            let paid: Vec<_> = accepted.iter().map(|record| life.pay(record)).collect();
-            for records in [accepted, paid] {
-                while store.commit(&records).is_err() {
-                    // Its recent records wait to be put into the database.
-                    store.fold().expect("a working disk");
-                }
-            }
-        }
+    let folder =
+        PathBuf::from(text("--folder").expect("days fill|measure --folder F [--days N] [--per-day N]"));
+    let (days, per_day) = (number("--days", 30), number("--per-day", 1_000_000));
+    match std::env::args().nth(1).as_deref() {
+        Some("fill") => fill(&folder, days, per_day),
+        Some("measure") => measure(&folder, days, number("--rounds", 7)),
+        other => panic!("{other:?}: say fill or measure"),
     }
-    store.fold().expect("a working disk");
-    let took_ms = u64::try_from(began.elapsed().as_millis()).expect("hours").max(1);
-    let full = measure(&mut store, &mut life, days);
-    tell(days * per_day, &full, &path);
-    let ratio = |of: fn(&Figures) -> Duration| of(&full).as_secs_f64() / of(&empty).as_secs_f64();
-    println!(
-        "full against empty: commit p50 {:.2} ×, p99 {:.2} ×; lookup p50 {:.2} ×, p99 {:.2} ×; filled with {} records/s",
-        ratio(|figures| figures.commits[0]),
-        ratio(|figures| figures.commits[1]),
-        ratio(|figures| figures.lookups[0]),
-        ratio(|figures| figures.lookups[1]),
-        days * per_day * 2 * 1_000 / took_ms,
-    );
 }
 
 fn text(name: &str) -> Option<String> {
@@ -85,33 +56,137 @@ fn number(name: &str, default: u64) -> u64 {
     text(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// Halves and 99 of 100.
-struct Figures {
-    commits: [Duration; 2],
-    lookups: [Duration; 2],
-    misses: [Duration; 2],
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, &SealKey::from_bytes([7; 32]), Options::default()).expect("a store")
 }
 
-fn measure(store: &mut SqliteStore, life: &mut Life, days: u64) -> Figures {
-    // Accepted now: on a day of their own, behind all others.
-    (life.day, life.born) = (10_000 + days, 0);
-    let batches: Vec<Vec<_>> = (0..COMMITS).map(|_| (0..RECORDS).map(|_| life.accept()).collect()).collect();
+fn day(number: u64) -> Day {
+    let number = i64::try_from(number).expect("a small number");
+    Day(Day::of(UnixMs(FIRST_DAY)).0 + number)
+}
+
+fn fill(folder: &Path, days: u64, per_day: u64) {
+    std::fs::create_dir_all(folder).expect("a directory");
+    let mut store = open(&folder.join("full.db"));
+    let mut archivist = store.archivist().expect("a working disk");
+    let mut life = Life { random: 42, day: 0, born: 0 };
+    println!("| day | payments | committed in | records/s | archived in | of them moved | database |");
+    println!("|---|---|---|---|---|---|---|");
+    for number in 0..days {
+        (life.day, life.born) = (number, 0);
+        let began = Instant::now();
+        while life.born < per_day {
+            let accepted: Vec<_> = (0..1_024.min(per_day - life.born)).map(|_| life.accept()).collect();
+            let paid: Vec<_> = accepted.iter().map(|record| life.pay(record)).collect();
+            for records in [accepted, paid] {
+                while store.commit(&records).is_err() {
+                    // Its recent records wait to be put into the database.
+                    store.fold().expect("a working disk");
+                }
+            }
+        }
+        store.fold().expect("a working disk");
+        let committed = began.elapsed();
+        let began = Instant::now();
+        let mut moved = 0;
+        // As a switch does it: a day leaves when it is more than one day ago.
+        while let Progress::Day(archived) =
+            archivist.archive(day(number.saturating_sub(1)), &mut || true).expect("a working disk")
+        {
+            moved += archived.away;
+        }
+        let mib = std::fs::metadata(folder.join("full.db")).map_or(0, |found| found.len()) >> 20;
+        let rate = 2.0 * per_day as f64 / committed.as_secs_f64();
+        println!(
+            "| {number} | {per_day} | {:.0} s | {rate:.0} | {:.0} s | {moved} | {mib} MiB |",
+            committed.as_secs_f64(),
+            began.elapsed().as_secs_f64(),
+        );
+    }
+}
+
+/// What is timed of one store, all rounds together.
+#[derive(Default)]
+struct Figures {
+    commits: Vec<Duration>,
+    today: Vec<Duration>,
+    absent: Vec<Duration>,
+}
+
+fn measure(folder: &Path, days: u64, rounds: u64) {
+    let empty_path = folder.join("empty.db");
+    let began = Instant::now();
+    let mut full = open(&folder.join("full.db"));
+    println!("the full store was opened in {} ms", began.elapsed().as_millis());
+    let mut empty = open(&empty_path);
+    let mut life = Life { random: 43 + u64::from(std::process::id()), day: days, born: 0 };
+    let (mut of_full, mut of_empty) = (Figures::default(), Figures::default());
+    for round in 0..rounds {
+        let batches: Vec<Vec<_>> =
+            (0..COMMITS).map(|_| (0..RECORDS).map(|_| life.accept()).collect()).collect();
+        let stores = [(&mut full, &mut of_full), (&mut empty, &mut of_empty)];
+        // Each is first as often as the other.
+        let order: [usize; 2] = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        let mut stores = stores.map(Some);
+        for at in order {
+            let (store, figures) = stores[at].take().expect("each once");
+            look(store, figures, &batches);
+        }
+    }
+    let archived = archived(&full, days);
+    println!(
+        "| store | commit of {RECORDS} p50 | p99 | lookup of today p50 | p99 | of no such number p50 | p99 |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let (full, empty) = (quantiles(of_full), quantiles(of_empty));
+    for (name, row) in [("full", full), ("empty", empty)] {
+        let us: Vec<String> = row.iter().map(|time| format!("{:.1} µs", time.as_secs_f64() * 1e6)).collect();
+        println!("| {name} | {} |", us.join(" | "));
+    }
+    let ratios: Vec<String> = full
+        .iter()
+        .zip(empty)
+        .map(|(full, empty)| format!("{:.2}", full.as_secs_f64() / empty.as_secs_f64()))
+        .collect();
+    println!("| ratio | {} |", ratios.join(" | "));
+    println!(
+        "lookups of archived payments: p50 {:.1} µs, p99 {:.1} µs",
+        archived[0].as_secs_f64() * 1e6,
+        archived[1].as_secs_f64() * 1e6,
+    );
+    drop(std::fs::remove_file(empty_path));
+}
+
+fn look(store: &mut SqliteStore, figures: &mut Figures, batches: &[Vec<Arc<Record>>]) {
     let commits = batches.iter().map(|batch| timed(|| drop(store.commit(batch).expect("a working disk"))));
-    let commits = quantiles(commits.collect());
+    figures.commits.extend(commits);
     store.fold().expect("a working disk");
-    let keys: Vec<OrderKey> = batches.iter().flatten().map(|record| record.key).collect();
+    // From the database, not from what is recent.
     let mut reader = store.reader().expect("a reader");
-    let mut of = |key: &dyn Fn(usize) -> OrderKey, there: bool| {
-        let looked = (0..LOOKUPS).map(|at| {
-            let key = key(at);
-            timed(|| assert_eq!(reader.find(&key).expect("readable").is_some(), there))
-        });
-        quantiles(looked.collect())
-    };
-    let lookups = of(&|at| keys[at * 7_919 % keys.len()], true);
-    let misses =
-        of(&|at| OrderKey { number: format!("NOT-THERE-{at}").parse().expect("a number"), ..keys[0] }, false);
-    Figures { commits, lookups, misses }
+    let keys: Vec<OrderKey> = batches.iter().flatten().map(|record| record.key).collect();
+    let mut find =
+        |key: &OrderKey, there| timed(|| assert_eq!(reader.find(key).expect("readable").is_some(), there));
+    figures.today.extend((0..LOOKUPS).map(|at| find(&keys[at * 7_919 % keys.len()], true)));
+    let absent = |at| OrderKey { number: format!("NOT-THERE-{at}").parse().expect("a number"), ..keys[0] };
+    figures.absent.extend((0..LOOKUPS).map(|at| find(&absent(at), false)));
+}
+
+/// Lookups of payments of all archived days.
+fn archived(store: &SqliteStore, days: u64) -> [Duration; 2] {
+    let mut reader = store.reader().expect("a reader");
+    let mut keys = Vec::new();
+    for number in 0..days.saturating_sub(2) {
+        let filter = Filter { limit: 500, ..Filter::day_utc8(day(number).start()) };
+        keys.extend(reader.list(&filter).expect("readable").records.iter().map(|record| record.key));
+    }
+    if keys.is_empty() {
+        return [Duration::ZERO; 2];
+    }
+    let found = (0..LOOKUPS).map(|at| {
+        let key = &keys[at * 7_919 % keys.len()];
+        timed(|| assert!(reader.find(key).expect("readable").is_some()))
+    });
+    two(found.collect())
 }
 
 fn timed(work: impl FnOnce()) -> Duration {
@@ -120,22 +195,14 @@ fn timed(work: impl FnOnce()) -> Duration {
     began.elapsed()
 }
 
-fn quantiles(mut times: Vec<Duration>) -> [Duration; 2] {
+fn two(mut times: Vec<Duration>) -> [Duration; 2] {
     times.sort_unstable();
     [times[times.len() / 2], times[times.len() * 99 / 100]]
 }
 
-fn tell(payments: u64, figures: &Figures, path: &std::path::Path) {
-    let us = |time: Duration| format!("{:.1} µs", time.as_secs_f64() * 1e6);
-    let mib = std::fs::metadata(path).map_or(0, |found| found.len()) >> 20;
-    println!(
-        "| {payments} | {} | {} | {} | {} | {} | {mib} MiB |",
-        us(figures.commits[0]),
-        us(figures.commits[1]),
-        us(figures.lookups[0]),
-        us(figures.lookups[1]),
-        us(figures.misses[1]),
-    );
+fn quantiles(figures: Figures) -> [Duration; 6] {
+    let [[a, b], [c, d], [e, f]] = [figures.commits, figures.today, figures.absent].map(two);
+    [a, b, c, d, e, f]
 }
 
 struct Life {

@@ -36,5 +36,6 @@ pub use merchant::{MerchantError, MerchantRow, NewMerchant};
 pub use seal::SealKey;
 pub use settings::{SettingError, Settings};
 pub use sqlite::{
-    Archived, Archivist, MerchantBook, OpenError, Opening, Options, Progress, SqliteReader, SqliteStore,
+    Archived, Archivist, Depth, MerchantBook, OpenError, Opening, Options, Progress, SqliteReader,
+    SqliteStore,
 };

@@ -116,6 +116,17 @@ pub struct Store {
     pub seal_key: SealKey,
     /// What content digests are keyed with, derived from the same secret.
     pub digest_key: DigestKey,
+    /// When days that are over leave the database, and the disk.
+    pub keeping: Keeping,
+}
+
+/// What becomes of days that are over (+08:00).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// A day is archived when it is more than so many days ago.
+    pub archive_after_days: u32,
+    /// An archive is deleted when its day is more than so many days ago; 0: never.
+    pub keep_days: u32,
 }
 
 /// Limits and deadlines towards tills. Source: faults-and-invariants NM-04 to NM-08, INV-24.
@@ -374,9 +385,17 @@ fn store(mut section: Section, reader: &mut Reader) -> Option<Store> {
         // Digits of either case are one key.
         Some((seal_key.ok()?, DigestKey::derive(Zeroizing::new(text.to_ascii_lowercase()).trim().as_bytes())))
     });
+    let keeping = Keeping {
+        archive_after_days: section.count("archive_after_days", 2, 0..=3_650, reader),
+        keep_days: section.count("keep_days", 0, 0..=36_500, reader),
+    };
+    if keeping.keep_days > 0 && keeping.keep_days <= keeping.archive_after_days {
+        reader
+            .problem(section.setting("keep_days"), "must be more than archive_after_days, or 0 to keep all");
+    }
     section.finish(reader);
     let (seal_key, digest_key) = keys?;
-    Some(Store { path: path?, seal_key, digest_key })
+    Some(Store { path: path?, seal_key, digest_key, keeping })
 }
 
 /// Reads the clocks, in milliseconds.

@@ -176,6 +176,7 @@ pub fn start(
         keeper: Arc::new(keeper),
         gauges: (0..shards).map(|_| Gauge::default()).collect(),
         stalled: AtomicBool::new(false),
+        depth: store.depth(),
     });
     let channels: Vec<_> = made.iter().map(|_| crossbeam::channel::unbounded()).collect();
     let inbox = |sender: &Sender<Message>| Inbox::new(sender.clone(), Arc::clone(&shared.tickets));
@@ -497,6 +498,8 @@ impl Engine for Core {
             orders: u64::try_from(self.orders()).unwrap_or(u64::MAX),
             orders_max: u64::from(self.orders_max),
             is_stalled: !health.store,
+            backlog: [self.shared.depth.backlog(), self.shared.depth.backlog_max()],
+            archives: self.shared.depth.archives(),
             is_draining: health.draining,
             wallet_certificate_end: acquirers.filter_map(|acquirer| acquirer.certificate_ends_at()).min(),
         }

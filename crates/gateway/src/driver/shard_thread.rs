@@ -77,6 +77,8 @@ pub(super) struct Shared {
     pub(super) gauges: Vec<Gauge>,
     /// Whether the last word of the store was that it takes no records.
     pub(super) stalled: std::sync::atomic::AtomicBool,
+    /// What the store has to do yet.
+    pub(super) depth: store::Depth,
 }
 
 /// An input on its way into the next step.

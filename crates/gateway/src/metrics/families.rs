@@ -24,6 +24,9 @@ pub(super) const CALLS_WAITING: &str = "hufu_calls_waiting";
 pub(super) const WALLET_CERTIFICATE_END: &str = "hufu_wallet_certificate_end_timestamp_seconds";
 pub(super) const COMMIT_SECONDS: &str = "hufu_store_commit_seconds";
 pub(super) const BATCH_RECORDS: &str = "hufu_store_batch_records";
+pub(super) const BACKLOG: &str = "hufu_store_backlog_records";
+pub(super) const BACKLOG_MAX: &str = "hufu_store_backlog_max";
+pub(super) const ARCHIVES: &str = "hufu_store_archives";
 pub(super) const STALLED: &str = "hufu_store_stalled";
 pub(super) const TIMER_LAG: &str = "hufu_timer_lag_seconds";
 pub(super) const QUEUE_DEPTH: &str = "hufu_shard_queue_depth";
@@ -84,7 +87,7 @@ const COUNTERS: [(&str, &str); 9] = [
     (TLS_RELOADS, "Times that the certificate for tills was loaded again: taken, or kept as it was"),
 ];
 
-const GAUGES: [(&str, &str); 27] = [
+const GAUGES: [(&str, &str); 30] = [
     (PENDING, "Payments that are not decided"),
     (OPEN, "Payments whose outcome is unknown, by stage and age"),
     (OLDEST, "Age of the oldest payment whose outcome is unknown, by stage; 0 where there is none"),
@@ -105,6 +108,9 @@ const GAUGES: [(&str, &str); 27] = [
         WALLET_CERTIFICATE_END,
         "When the first client certificate for the wallet ends, in seconds since 1970; 0 if there is none",
     ),
+    (BACKLOG, "Durable records that wait to be put into the database and its indexes"),
+    (BACKLOG_MAX, "Records that may wait for it; the store takes none beyond"),
+    (ARCHIVES, "Days that are over and have left the database for a file of their own"),
     (STALLED, "1 while the store takes no records, else 0"),
     (QUEUE_DEPTH, "Inputs that wait for a shard, by shard"),
     (QUEUE_MAX, "Requests of tills that may wait for a shard; more are refused"),

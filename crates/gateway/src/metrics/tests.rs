@@ -133,6 +133,8 @@ fn widest(shards: usize) -> Gauges {
         orders: u64::MAX,
         orders_max: u64::MAX,
         is_stalled: true,
+        backlog: [7, 262_144],
+        archives: 3,
         is_draining: true,
         wallet_certificate_end: Some(UnixMs(1_895_400_000_000)),
         ..Gauges::default()

@@ -48,8 +48,6 @@ struct Judged {
     outcomes: Vec<Outcome>,
     /// What applies, and whether each is an event.
     applied: Vec<(Arc<Record>, bool)>,
-    /// What the database will have that it has not: new payments, and those that only an archive has.
-    coming: Vec<OrderKey>,
 }
 
 impl Write<'_> {
@@ -58,7 +56,7 @@ impl Write<'_> {
         let shared = self.shared;
         let mut hot = with_room(shared, records.len(), self.backlog_max, self.patience)?;
         self.check_fence()?;
-        let Judged { outcomes, applied, coming } = self.judge(records, &mut hot)?;
+        let Judged { outcomes, applied } = self.judge(records, &mut hot)?;
         if !applied.is_empty() {
             let appended = hot.journal.append(&shared.sealer);
             let (commit, stamp) = appended.map_err(|error| append_error(&error))?;
@@ -70,10 +68,12 @@ impl Write<'_> {
             })?;
             shared.mark.put_recent(&stamp);
             hot.records = hot.records.saturating_add(applied.len());
+            let keys: Vec<OrderKey> = applied.iter().map(|(record, _)| record.key).collect();
             let entry = |(record, is_event)| Entry { commit, record, is_event };
             shared.recent.publish(applied.into_iter().map(entry));
-            // After that: a filter that is made anew takes up what is published, or is told here.
-            coming.iter().for_each(|key| shared.filter.add(key));
+            // All of them: a payment that was recent for days may have gone to an archive, and comes back by this. And only
+            // now: a filter that is being made anew takes up what is published, or is told here.
+            keys.iter().for_each(|key| shared.filter.add(key));
         }
         Ok((outcomes, hot.records))
     }
@@ -99,14 +99,13 @@ impl Write<'_> {
         let mut judged = Judged {
             outcomes: Vec::with_capacity(records.len()),
             applied: Vec::with_capacity(records.len()),
-            coming: Vec::with_capacity(records.len()),
         };
         // Few or none: a conflict means that somebody else was here first.
         let mut refused: Vec<OrderKey> = Vec::new();
         let mut newest: HashMap<OrderKey, Arc<Record>> = HashMap::with_capacity(records.len());
         for record in records {
-            let (there, is_coming) = match newest.get(&record.key) {
-                Some(record) => (There::Sound(Arc::clone(record)), false),
+            let there = match newest.get(&record.key) {
+                Some(record) => There::Sound(Arc::clone(record)),
                 None => self.look(&record.key)?,
             };
             if refused.contains(&record.key) || !follows(record, &there) {
@@ -120,39 +119,32 @@ impl Write<'_> {
             let shows = Step::of(record).shows();
             let is_event = !matches!(&there, There::Sound(before) if Step::of(before).shows() == shows);
             judged.applied.push((Arc::clone(record), is_event));
-            if is_coming {
-                judged.coming.push(record.key);
-            }
             newest.insert(record.key, Arc::clone(record));
             judged.outcomes.push(Outcome::Applied);
         }
         Ok(judged)
     }
 
-    /// The payment as it was before this commit, and whether the database does not have it.
-    fn look(&self, key: &OrderKey) -> Result<(There, bool), CommitError> {
+    /// The payment as it was before this commit.
+    fn look(&self, key: &OrderKey) -> Result<There, CommitError> {
         let shared = self.shared;
         if let Some(record) = shared.recent.latest(key) {
-            return Ok((There::Sound(record), false));
+            return Ok(There::Sound(record));
         }
         let reads = Reads { conn: self.conn, sealer: &shared.sealer };
         let look = || {
             let stored = if shared.filter.is_new(key) { None } else { reads.row(key)? };
-            Ok(match stored {
-                Some(found) => (Some(found), false),
-                None => (self.shelf.row(key, &shared.sealer)?, true),
-            })
+            stored.map_or_else(|| self.shelf.row(key, &shared.sealer), |found| Ok(Some(found)))
         };
-        let (found, is_coming) = look().map_err(|error: rusqlite::Error| commit_error(&error))?;
-        let there = match found {
+        let found = look().map_err(|error: rusqlite::Error| commit_error(&error))?;
+        Ok(match found {
             None => There::Nothing,
             Some(Ok(record)) => There::Sound(Arc::new(record)),
             Some(Err((damaged, version))) => {
                 tracing::error!(%damaged, "a write met a damaged row");
                 There::Damaged(version)
             }
-        };
-        Ok((there, is_coming))
+        })
     }
 }
 

@@ -79,9 +79,7 @@ impl Numbers {
         if !self.is_complete.load(Ordering::Acquire) {
             return false;
         }
-        let hash = self.hash(key.merchant.0, key.number.as_str().as_bytes());
-        let mut parts = self.parts.iter().map_while(OnceLock::get);
-        !parts.any(|part| part.places(hash).all(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0))
+        !self.has(self.hash(key.merchant.0, key.number.as_str().as_bytes()))
     }
 
     /// There is such a payment, or will be.
@@ -89,7 +87,16 @@ impl Numbers {
         self.add_hash(self.hash(key.merchant.0, key.number.as_str().as_bytes()));
     }
 
+    /// Whether it was added, or looks as if it was.
+    fn has(&self, hash: u64) -> bool {
+        let mut parts = self.parts.iter().map_while(OnceLock::get);
+        parts.any(|part| part.places(hash).all(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0))
+    }
+
     fn add_hash(&self, hash: u64) {
+        if self.has(hash) {
+            return;
+        }
         let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
         let (count, at) = &mut *added;
         let Some(mut part) = self.parts.get(*at).and_then(OnceLock::get) else { return };

@@ -266,10 +266,7 @@ impl SqliteStore {
     ///
     /// [`OpenError`].
     pub fn archivist(&self) -> Result<Archivist, OpenError> {
-        let conn = schema::connect(&self.layer, &self.path, &self.options)?;
-        schema::make_durable(&self.layer, &conn, &self.path, &self.options)?;
-        let shared = Arc::clone(&self.shared);
-        Ok(Archivist::new(conn, &self.layer, self.path.clone(), self.id, self.options.page_size, shared))
+        Archivist::new(&self.layer, self.path.clone(), self.id, &self.options, Arc::clone(&self.shared))
     }
 
     /// Puts every record that was committed until now into the database, durably, on the calling thread; else that is
@@ -285,8 +282,14 @@ impl SqliteStore {
     /// Records that wait to be put into the database.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        let hot = locked(&self.shared.hot);
-        hot.records.saturating_add(hot.folding)
+        self.shared.backlog()
+    }
+
+    /// What tells how much the store has to do yet, for who watches it from another thread.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        let backlog_max = usize::try_from(self.options.backlog_max).unwrap_or(usize::MAX);
+        Depth { shared: Arc::clone(&self.shared), backlog_max }
     }
 
     /// Moves the log into the database on the calling thread: the checker wants its steps in one order.
@@ -302,6 +305,39 @@ impl SqliteStore {
     fn view(&self) -> View<'_> {
         let (conn, sealer) = (&self.conn, &*self.shared.sealer);
         View { conn, sealer, recent: &self.shared.recent, shelf: &self.shelf }
+    }
+}
+
+/// How much a store has to do yet, and has put away; see [`SqliteStore::depth`].
+#[derive(Clone)]
+pub struct Depth {
+    shared: Arc<Shared>,
+    backlog_max: usize,
+}
+
+impl Depth {
+    /// Records that wait to be put into the database.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.shared.backlog()
+    }
+
+    /// How many may.
+    #[must_use]
+    pub const fn backlog_max(&self) -> usize {
+        self.backlog_max
+    }
+
+    /// Days that have a file of their own.
+    #[must_use]
+    pub fn archives(&self) -> usize {
+        self.shared.archives.count()
+    }
+}
+
+impl std::fmt::Debug for Depth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Depth").field("backlog_max", &self.backlog_max).finish_non_exhaustive()
     }
 }
 

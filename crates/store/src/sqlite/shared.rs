@@ -75,6 +75,12 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Records that wait to be put into the database.
+    pub(super) fn backlog(&self) -> usize {
+        let hot = locked(&self.hot);
+        hot.records.saturating_add(hot.folding)
+    }
+
     /// Puts everything that was committed until now into the database.
     pub(super) fn fold(&self) -> Result<(), CommitError> {
         let mut folder = locked(&self.folder);

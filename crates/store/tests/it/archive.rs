@@ -164,6 +164,25 @@ fn what_changes_later_comes_back_and_goes_on() {
 }
 
 #[test]
+fn what_was_recent_when_it_was_archived_comes_back_for_good() {
+    let place = Place::new();
+    let (mut store, records) = filled(&place);
+    // Nothing was committed since: what was folded last is in memory still.
+    archive(&store);
+    let paid = records.iter().find(|record| record.state == State::Paid && record.version == 2).expect("one");
+    let mut latest = paid.clone();
+    for round in 0..3 {
+        latest = Record { version: latest.version + 1, refunded_fen: latest.refunded_fen + 1, ..latest };
+        apply(&mut store, std::slice::from_ref(&latest));
+        store.fold().expect("a sound disk");
+        // From now on only the database has it.
+        apply(&mut store, &payment(TODAY, 3, 1_000 + round, State::Accepted));
+        store.fold().expect("a sound disk");
+    }
+    assert_eq!(store.find(&paid.key), Ok(Some(latest)));
+}
+
+#[test]
 fn an_archive_that_was_begun_is_gone_on_with() {
     let place = Place::new();
     let (mut store, _) = filled(&place);

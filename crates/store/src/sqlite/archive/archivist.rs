@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::super::checkpoint::Due;
+use super::super::error::OpenError;
 use super::super::fold::Stop;
 use super::super::layer::Layer;
 use super::super::shared::{Shared, locked};
 use super::super::tally::{self, StoreId};
+use super::super::{Options, schema};
 use super::entry::{self, Entry};
 use super::make::{self, Made, Source};
 use super::{Archive, Shelf, moving, path_of};
@@ -18,6 +21,7 @@ use crate::contract::{CommitError, Day};
 /// Archives days of an open store.
 pub struct Archivist {
     conn: Connection,
+    due: Due,
     layer: Layer,
     path: PathBuf,
     id: StoreId,
@@ -50,19 +54,22 @@ pub enum Progress {
 
 impl Archivist {
     pub(in super::super) fn new(
-        conn: Connection,
         layer: &Layer,
         path: PathBuf,
         id: StoreId,
-        page_size: u32,
+        options: &Options,
         shared: Arc<Shared>,
-    ) -> Self {
+    ) -> Result<Self, OpenError> {
+        let mut conn = schema::connect(layer, &path, options)?;
+        schema::make_durable(layer, &conn, &path, options)?;
+        let due = Due::watch(&mut conn, options.checkpoint_pages.max(1));
+        let due = due.map_err(|cause| OpenError::Broken { path: path.clone(), cause })?;
         let shelf = Shelf::new(layer, &shared.archives);
-        Self { conn, layer: layer.clone(), path, id, page_size, shared, shelf }
+        Ok(Self { conn, due, layer: layer.clone(), path, id, page_size: options.page_size, shared, shelf })
     }
 
     /// Archives the oldest day before `before` that is not archived yet: copies what is closed, and deletes it in the
-    /// database once the copy is durable. `go_on` is asked every few hundred rows, with no lock held: it may wait, so
+    /// database once the copy is durable. `go_on` is asked every few thousand rows, with no lock held: it may wait, so
     /// that others get the processor, or say that the work is to end for now.
     ///
     /// # Errors
@@ -132,7 +139,7 @@ impl Archivist {
     }
 
     /// Deletes in the database what the archive of `day` has.
-    fn settle(&self, day: Day, go_on: &mut dyn FnMut() -> bool) -> Result<Progress, CommitError> {
+    fn settle(&mut self, day: Day, go_on: &mut dyn FnMut() -> bool) -> Result<Progress, CommitError> {
         let list = self.shelf.list();
         let Some(archive) = list.iter().find(|archive| archive.day == day) else {
             return Err(CommitError::Fatal(format!("the archive of {day} is not open")));
@@ -143,6 +150,7 @@ impl Archivist {
                 self.shelf.look(archive, &self.shared.sealer, |reads| moving::next(reads.conn, after));
             let rows = looked.map_err(|error| busy(&error))?.unwrap_or_default();
             self.write(|conn, shared| moving::delete(conn, &shared.sealer, shared.fence, day, &rows))?;
+            self.due.run(&self.conn, &self.shared.gate);
             let Some((last, _)) = rows.last() else { break };
             after = Bound::Excluded(*last);
             if !go_on() {

@@ -92,6 +92,11 @@ impl Archives {
         Ok(Self(RwLock::new(Arc::new(archives))))
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn list(&self) -> Arc<Vec<Arc<Archive>>> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
