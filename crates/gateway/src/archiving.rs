@@ -117,8 +117,10 @@ mod tests {
     const NOW: UnixMs = UnixMs(1_795_393_800_000);
 
     fn failed(days_ago: i64, number: u32) -> [Arc<Record>; 2] {
-        let key =
-            OrderKey { merchant: MerchantId(1), number: format!("N-{days_ago}-{number}").parse().unwrap() };
+        let key = OrderKey {
+            merchant: MerchantId(1),
+            number: format!("ORDER-{days_ago}-{number}").parse().unwrap(),
+        };
         let wall = UnixMs(NOW.0 - days_ago * Day::MS);
         let begun = Record::begun(key, ProviderId(1), Now { tick: Tick::ZERO, wall }, BootId(1));
         let begun = Record { amount: Fen::new(1).ok(), ..begun };

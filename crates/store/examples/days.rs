@@ -57,7 +57,11 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, &SealKey::from_bytes([7; 32]), Options::default()).expect("a store")
+    open_with(path, Options::default())
+}
+
+fn open_with(path: &Path, options: Options) -> SqliteStore {
+    SqliteStore::open(path, &SealKey::from_bytes([7; 32]), options).expect("a store")
 }
 
 fn day(number: u64) -> Day {
@@ -67,7 +71,10 @@ fn day(number: u64) -> Day {
 
 fn fill(folder: &Path, days: u64, per_day: u64) {
     std::fs::create_dir_all(folder).expect("a directory");
-    let mut store = open(&folder.join("full.db"));
+    // Faster than a switch would: more at once.
+    let options =
+        Options { fold_records: 131_072, backlog_max: 1_000_000, cache_kib: 524_288, ..Options::default() };
+    let mut store = open_with(&folder.join("full.db"), options);
     let mut archivist = store.archivist().expect("a working disk");
     let mut life = Life { random: 42, day: 0, born: 0 };
     println!("| day | payments | committed in | records/s | archived in | of them moved | database |");

@@ -18,6 +18,9 @@ use super::make::{self, Made, Source};
 use super::{Archive, Shelf, moving, path_of};
 use crate::contract::{CommitError, Day};
 
+/// KiB of pages for the time of one day: what one transaction of [`moving`] touches.
+pub(super) const CACHE_KIB: i64 = 131_072;
+
 /// Archives days of an open store.
 pub struct Archivist {
     conn: Connection,
@@ -62,6 +65,9 @@ impl Archivist {
     ) -> Result<Self, OpenError> {
         let mut conn = schema::connect(layer, &path, options)?;
         schema::make_durable(layer, &conn, &path, options)?;
+        // Else pages go to the log several times in one transaction.
+        let cache = |error| schema::broken(&path, &error);
+        conn.pragma_update(None, "cache_size", CACHE_KIB.saturating_neg()).map_err(cache)?;
         let due = Due::watch(&mut conn, options.checkpoint_pages.max(1));
         let due = due.map_err(|cause| OpenError::Broken { path: path.clone(), cause })?;
         let shelf = Shelf::new(layer, &shared.archives);
@@ -159,6 +165,9 @@ impl Archivist {
         }
         let entry = self.read(|conn| entry::of(day, conn, &self.shared.sealer))?;
         self.shared.forget_numbers(&self.conn);
+        if let Err(error) = self.conn.execute_batch("PRAGMA shrink_memory") {
+            tracing::debug!(%error, "the memory that archiving took stays taken");
+        }
         Ok(entry.map_or(Progress::Nothing, |entry| {
             Progress::Day(Archived { day, payments: entry.payments, away: entry.away })
         }))

@@ -74,6 +74,7 @@ fn fill(
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = layer.connect(path, flags)?;
     conn.pragma_update(None, "page_size", source.page_size)?;
+    conn.pragma_update(None, "cache_size", super::archivist::CACHE_KIB.saturating_neg())?;
     conn.pragma_update(None, "locking_mode", "exclusive")?;
     conn.pragma_update(None, "journal_mode", "delete")?;
     // The name of the deleted journal too: one that came back would take the file's content with it.

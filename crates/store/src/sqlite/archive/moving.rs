@@ -53,11 +53,30 @@ pub(super) fn delete(
     day: Day,
     rows: &[Placed],
 ) -> Result<(u64, [u8; tally::LEN]), Stop> {
+    // Gone through row by row, each deletion would keep a journal of its own.
+    conn.execute_batch(
+        "CREATE TEMP TABLE IF NOT EXISTS going (seq INTEGER PRIMARY KEY); DELETE FROM temp.going",
+    )?;
     let mut away = 0_u64;
     let bytes = transaction(conn, sealer, fence, |tally| {
+        let mut goes = conn.prepare_cached("INSERT INTO temp.going (seq) VALUES (?1)")?;
+        let last = conn.query_row("SELECT coalesce(max(seq), 0) FROM payments", [], |row| row.get(0))?;
         for (seq, checksum) in rows {
-            away = away.saturating_add(u64::from(delete_one(conn, *seq, checksum, tally)?));
+            // The last row stays: the next one is numbered behind it.
+            if *seq < last && may_go(conn, *seq, checksum)? {
+                goes.execute([seq])?;
+                away = away.saturating_add(1);
+                tally.take(tally::share(checksum).unwrap_or_default());
+            }
         }
+        let going = "FROM events WHERE payment IN (SELECT seq FROM temp.going)";
+        let mut events = conn.prepare_cached(&format!("SELECT checksum {going}"))?;
+        let mut shares = events.query([])?;
+        while let Some(row) = shares.next()? {
+            tally.take(row.get_ref(0)?.as_blob().ok().and_then(tally::share).unwrap_or_default());
+        }
+        conn.prepare_cached(&format!("DELETE {going}"))?.execute([])?;
+        conn.prepare_cached("DELETE FROM payments WHERE seq IN (SELECT seq FROM temp.going)")?.execute([])?;
         let before = entry::of(day, conn, sealer)?;
         let before = before.ok_or_else(|| Stop::Contradicts(format!("{day} is not archived")))?;
         let after = Entry { away: before.away.saturating_add(away), settled: rows.is_empty(), ..before };
@@ -80,26 +99,15 @@ pub(super) fn give_up(
     })
 }
 
-fn delete_one(conn: &Connection, seq: i64, checksum: &[u8], tally: &mut Tally) -> rusqlite::Result<bool> {
-    // The last row stays: the next one is numbered behind it. So does the last event of a merchant, with its payment.
-    let found = "SELECT checksum = ?2 AND open = 0 AND held IS NULL AND seq < (SELECT max(seq) FROM payments) \
-         AND NOT EXISTS (SELECT 1 FROM events AS e WHERE e.payment = ?1 \
-             AND e.number = (SELECT max(number) FROM events WHERE merchant = e.merchant)) \
+/// Whether a row stands as it was archived, closed, and without the last event of its merchant, behind which the next one
+/// is numbered.
+fn may_go(conn: &Connection, seq: i64, checksum: &[u8]) -> rusqlite::Result<bool> {
+    let sql = "SELECT checksum = ?2 AND open = 0 AND held IS NULL AND NOT EXISTS (SELECT 1 FROM events AS e \
+             WHERE e.payment = ?1 AND e.number = (SELECT max(number) FROM events WHERE merchant = e.merchant)) \
          FROM payments WHERE seq = ?1";
-    let may_go: Option<bool> =
-        conn.prepare_cached(found)?.query_row((seq, checksum), |row| row.get(0)).optional()?;
-    if may_go != Some(true) {
-        return Ok(false);
-    }
-    let mut events = conn.prepare_cached("SELECT checksum FROM events WHERE payment = ?1")?;
-    let mut rows = events.query([seq])?;
-    while let Some(row) = rows.next()? {
-        tally.take(row.get_ref(0)?.as_blob().ok().and_then(tally::share).unwrap_or_default());
-    }
-    conn.prepare_cached("DELETE FROM events WHERE payment = ?1")?.execute([seq])?;
-    conn.prepare_cached("DELETE FROM payments WHERE seq = ?1")?.execute([seq])?;
-    tally.take(tally::share(checksum).unwrap_or_default());
-    Ok(true)
+    let found: Option<bool> =
+        conn.prepare_cached(sql)?.query_row((seq, checksum), |row| row.get(0)).optional()?;
+    Ok(found == Some(true))
 }
 
 /// Does `work` and stores the tally, or nothing. Returns the tally.
