@@ -260,7 +260,7 @@ impl Stage {
         say: &dyn Fn(String),
     ) -> anyhow::Result<()> {
         let subjects = [self.direct.again(), self.proxy.again(), self.switch.again()];
-        let mut all: [Vec<(u64, u64)>; 3] = Default::default();
+        let mut all: [[Vec<u64>; 4]; 3] = Default::default();
         let mut lag = 0;
         for round in 0..self.args.rounds {
             say(format!("latencies, round {} of {}", round + 1, self.args.rounds));
@@ -270,17 +270,17 @@ impl Stage {
                 let us = &done.report.payments.latency_us;
                 lag = lag.max(done.report.generator.lag_us.p99);
                 self.wrong += done.report.due - done.report.outcomes.paid.min(done.report.due);
-                all.push((us.p50, us.p99));
+                for (all, us) in all.iter_mut().zip([us.p50, us.p90, us.p99, us.p999]) {
+                    all.push(us);
+                }
             }
         }
-        let [direct, proxy, switch] = all.map(|of| {
-            let (p50, p99): (Vec<_>, Vec<_>) = of.into_iter().unzip();
-            (median(p50), median(p99))
-        });
-        report.figure("latency of the wallet alone, p50, p99, us", json!([direct.0, direct.1]));
-        report.figure("latency of nginx, p50, p99, us", json!([proxy.0, proxy.1]));
-        report.figure("latency of the switch, p50, p99, us", json!([switch.0, switch.1]));
-        let added = |of: (u64, u64)| json!([of.0.saturating_sub(direct.0), of.1.saturating_sub(direct.1)]);
+        let [direct, proxy, switch] = all.map(|of| of.map(median));
+        report.figure("latency of the wallet alone, p50, p90, p99, p999, us", json!(direct));
+        report.figure("latency of nginx, p50, p90, p99, p999, us", json!(proxy));
+        report.figure("latency of the switch, p50, p90, p99, p999, us", json!(switch));
+        // Of the percentiles: no payment has both.
+        let added = |of: [u64; 4]| json!([of[0].saturating_sub(direct[0]), of[2].saturating_sub(direct[2])]);
         report.figure("latency that nginx adds, p50, p99, us", added(proxy));
         report.figure("latency that the switch adds, p50, p99, us", added(switch));
         report.figure("lag of the generator, p99, us, at most", lag);
