@@ -78,8 +78,10 @@ impl Index {
         }
     }
 
+    /// As [`Index::find`], which a change may keep from finding what is there. The writer, which makes the changes, needs no
+    /// more.
     #[inline]
-    fn probe<T>(&self, fingerprint: u32, look: impl Fn(u32) -> Option<T>) -> Option<T> {
+    pub(crate) fn probe<T>(&self, fingerprint: u32, look: impl Fn(u32) -> Option<T>) -> Option<T> {
         let mut place = self.home(fingerprint);
         // Once round at most: a reader of an array that changes may meet no empty place, if only in theory.
         for _ in 0..self.places.len() {

@@ -156,14 +156,20 @@ impl<const WORDS: usize> Writer<WORDS> {
 
     /// The words of a value, unless the handle is stale.
     #[must_use]
+    #[inline]
     pub fn get(&self, handle: Handle) -> Option<[u64; WORDS]> {
-        self.shared.get(handle)
+        let (current, words) = self.shared.slots.read_own(handle.slot)?;
+        (current == handle).then_some(words)
     }
 
-    /// As [`Reader::find`].
+    /// As [`Reader::find`], but nothing changes meanwhile.
     #[must_use]
+    #[inline]
     pub fn find(&self, hash: u64, matches: impl Fn(&[u64; WORDS]) -> bool) -> Option<(Handle, [u64; WORDS])> {
-        self.shared.find(hash, matches)
+        self.shared.index.probe(index::fingerprint(hash), |slot| {
+            let (handle, words) = self.shared.slots.read_own(slot)?;
+            matches(&words).then_some((handle, words))
+        })
     }
 
     /// Another reader of this table.

@@ -75,6 +75,15 @@ impl<const WORDS: usize> Slots<WORDS> {
         }
     }
 
+    /// As [`Slots::read`], for the writer: what it does not change itself stays as it is.
+    #[inline]
+    pub(crate) fn read_own(&self, slot: u32) -> Option<(Handle, [u64; WORDS])> {
+        let (_, tag, words) = self.parts(slot)?;
+        let generation = high(tag.load(Ordering::Relaxed));
+        let generation = NonZeroU32::new(generation).filter(|generation| generation.get() & 1 == 1)?;
+        Some((Handle { slot, generation }, words.each_ref().map(|word| word.load(Ordering::Relaxed))))
+    }
+
     /// Whether `handle` names the value in its slot. For the writer.
     #[inline]
     pub(crate) fn is_current(&self, handle: Handle) -> bool {

@@ -2,6 +2,8 @@
 
 mod read;
 mod scan;
+mod usual;
+mod word;
 mod write;
 
 pub use read::{BYTES_MAX, ELEMENTS_MAX, Message, NAME_MAX, Reader, XmlError};
