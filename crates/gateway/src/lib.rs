@@ -22,4 +22,5 @@ pub mod logging;
 pub mod merchants;
 pub mod metrics;
 pub mod northbound;
+mod random;
 pub mod switch;
