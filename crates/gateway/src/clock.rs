@@ -1,11 +1,14 @@
 //! The one place that reads clocks. Everything else is handed a [`Now`], a [`Tick`] or a deadline.
 
+use std::future::Future as _;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use state_machine::{BootId, Now, Tick, UnixMs};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Where the kernel names the boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -66,6 +69,28 @@ impl Clock {
 /// absent.
 pub(crate) fn later(at: Instant, duration: Duration) -> Instant {
     at.checked_add(duration).unwrap_or(at)
+}
+
+/// A timer for one deadline after another, each mostly later than the one before: it is set again only when it fires too
+/// early, so that a deadline that is not reached costs no change of the runtime's timers.
+#[derive(Debug, Default)]
+pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ready at `deadline` or later; wakes whoever polled last, perhaps sooner.
+    pub(crate) fn poll_at(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            if sleep.deadline() > deadline {
+                sleep.as_mut().reset(deadline);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
 }
 
 /// Names this boot of the machine, so that ticks of another one are not compared with its own.

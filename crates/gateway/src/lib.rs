@@ -23,4 +23,5 @@ pub mod logging;
 pub mod merchants;
 pub mod metrics;
 pub mod northbound;
+mod random;
 pub mod switch;

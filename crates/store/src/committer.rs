@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use handover::batches::{Work, hand_in, serve};
 use handover::door::Door;
+use handover::mailbox::{self, mailbox};
 use planted::planted;
 use state_machine::Record;
 use state_machine::shard::{Batch, BatchId, Outcome};
@@ -45,8 +46,6 @@ pub trait Observer: Send + 'static {
 /// Limits of the committer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitterOptions {
-    /// Batches that may wait; with one batch in flight per shard, the number of shards is enough.
-    pub batches_max: usize,
     /// A commit takes no further batch once it holds this many records.
     pub records_max: usize,
     /// The pause after the first busy answer; it doubles each time.
@@ -57,12 +56,7 @@ pub struct CommitterOptions {
 
 impl Default for CommitterOptions {
     fn default() -> Self {
-        Self {
-            batches_max: 256,
-            records_max: 4_096,
-            pause_min: Duration::from_millis(5),
-            pause_max: Duration::from_secs(1),
-        }
+        Self { records_max: 4_096, pause_min: Duration::from_millis(5), pause_max: Duration::from_secs(1) }
     }
 }
 
@@ -75,12 +69,11 @@ pub struct Ended;
 #[derive(Clone, Debug)]
 pub struct CommitQueue {
     door: Door,
-    batches: Sender<(ShardIndex, Batch)>,
+    batches: mailbox::Sender<(ShardIndex, Batch)>,
 }
 
 impl CommitQueue {
-    /// Hands `batch` over; waits if [`CommitterOptions::batches_max`] wait already. A batch that was handed over is
-    /// answered.
+    /// Hands `batch` over; it is answered then. As many wait as there are shards, at most: each has one under way.
     ///
     /// # Errors
     ///
@@ -109,14 +102,14 @@ impl<S: Store + 'static> Committer<S> {
         observer: impl Observer,
         options: CommitterOptions,
     ) -> std::io::Result<(Self, CommitQueue)> {
-        let (batches, inbox) = bounded(options.batches_max.max(1));
+        let (batches, inbox) = mailbox();
         let (stop, stopped) = bounded(1);
         let door = Door::new();
         let mut worker = Worker { store, observer, options, stopped, records: Vec::new(), failed: None };
         let thread = std::thread::Builder::new().name("store-commit".to_owned()).spawn({
             let door = door.clone();
             move || {
-                serve(&door, || inbox.recv().ok(), || inbox.try_recv().ok(), &mut worker);
+                serve(&door, || inbox.receive(), || inbox.receive_now(), &mut worker);
                 worker.store
             }
         })?;

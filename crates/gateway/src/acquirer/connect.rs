@@ -88,9 +88,9 @@ impl Target {
         &self.authority
     }
 
-    /// The path on the wire of an endpoint such as `/pay/micropay`.
-    pub(crate) fn path(&self, endpoint: &str) -> String {
-        format!("{}{endpoint}", self.prefix)
+    /// What stands before the path of an endpoint such as `/pay/micropay`.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Whether connections are encrypted.

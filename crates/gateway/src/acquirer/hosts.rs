@@ -5,7 +5,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use state_machine::Tick;
 
 use super::certificate::ClientCertificate;
@@ -71,12 +70,12 @@ impl Hosts {
         &self,
         endpoint: Endpoint,
         other_host: bool,
-        body: Bytes,
+        body: &[u8],
         terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
     ) -> Sent {
         let first = self.with_switch(|switch, now| switch.choose(other_host, now));
-        let sent = self.send_to(first, endpoint, body.clone(), terms, left).await;
+        let sent = self.send_to(first, endpoint, body, terms, left).await;
         if !matches!(sent, Sent::Unsent(_)) || health(&sent) != Some(false) || self.hosts.len() < 2 {
             return sent;
         }
@@ -87,7 +86,7 @@ impl Hosts {
         &self,
         index: usize,
         endpoint: Endpoint,
-        body: Bytes,
+        body: &[u8],
         terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
     ) -> Sent {

@@ -4,36 +4,24 @@
 //! one request at a time per connection, no pipelining, and a connection whose request was not answered to
 //! the caller's satisfaction is closed. Nothing here sends a request twice once a byte of it may have left.
 //!
-//! A connection has no task of its own: whoever waits for an answer drives it. Dropping the wait, for
-//! whatever reason, closes it. Source: wechatpay-v2 §1.2, §4.5 G3, §6 no. 22.
+//! Dropping the wait for an answer, for whatever reason, closes its connection. Source: wechatpay-v2 §1.2, §4.5 G3, §6
+//! no. 22.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use state_machine::Tick;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::connect::{Connector, Stream, certificate_refused};
-use super::wire::Gate;
-use crate::clock::Clock;
-
-/// Longest head of an answer, and with it the read buffer of a connection, in bytes.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Most header lines of an answer.
-const HEADERS_MAX: usize = 64;
+use super::answer::Answer;
+use super::conn::{Conn, Failure};
+use super::connect::Connector;
+use crate::clock::{Clock, later};
 
 /// Sizes of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +51,8 @@ pub(crate) struct Terms {
     pub(crate) leave_by: Tick,
     /// End of the whole call, if it has one.
     pub(crate) until: Option<Instant>,
+    /// When it is told that the request has left, if there is no answer by then; `None`: never.
+    pub(crate) tell_after: Option<Duration>,
     /// Longest body of an answer, in bytes.
     pub(crate) body_bytes_max: usize,
 }
@@ -148,45 +138,6 @@ impl Cause {
     }
 }
 
-/// One connection between two requests or under one.
-struct Conn {
-    sender: SendRequest<Full<Bytes>>,
-    /// `None` once it has ended.
-    driver: Option<Connection<TokioIo<Stream>, Full<Bytes>>>,
-    gate: Arc<Gate>,
-    reused: bool,
-}
-
-impl Conn {
-    async fn open(connector: &Connector, until: Instant) -> Result<Box<Self>, Cause> {
-        let (stream, gate) = connector.connect(until).await?;
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Cause::Connect)?;
-        Ok(Box::new(Self { sender, driver: Some(driver), gate, reused: false }))
-    }
-
-    /// Lets the connection do what it has to; forgets it when it has ended.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && Pin::new(driver).poll(cx).is_ready()
-        {
-            // Only its end makes a request that it never took come back.
-            self.driver = None;
-        }
-    }
-
-    /// Whether it is open and between two requests.
-    fn is_ready(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.drive(&mut cx);
-        self.driver.is_some() && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
-    }
-}
-
 struct Idle {
     conn: Box<Conn>,
     since: Tick,
@@ -212,6 +163,8 @@ pub(crate) struct Pool {
 pub(crate) struct Lease {
     conn: Box<Conn>,
     pool: Arc<Pool>,
+    /// Whether the peer would take another request.
+    keeps: bool,
     /// Given back after the connection was.
     _permit: OwnedSemaphorePermit,
 }
@@ -226,8 +179,8 @@ impl Lease {
     /// Hands the connection back for another request. It is closed if the peer wants that, or if there is
     /// more to read than the answer.
     pub(crate) fn keep(self) {
-        let Self { mut conn, pool, _permit } = self;
-        if conn.is_ready() {
+        let Self { mut conn, pool, keeps, _permit } = self;
+        if keeps && conn.is_ready() {
             conn.reused = true;
             pool.store_idle(conn);
         }
@@ -250,14 +203,14 @@ impl Pool {
         self.connector.target().is_tls()
     }
 
-    /// Sends `body` to `endpoint`, once, and waits for the answer. `left` hears when the first byte has left,
-    /// before there is an answer.
+    /// Sends `body` to `endpoint`, once, and waits for the answer. `left` hears when the first byte has left, if there
+    /// is no answer by the time that `terms` say.
     ///
     /// A connection that was found closed before anything was written is replaced by a fresh one, once.
     pub(crate) async fn send(
         self: &Arc<Self>,
         endpoint: &str,
-        body: Bytes,
+        body: &[u8],
         terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
     ) -> Sent {
@@ -266,13 +219,16 @@ impl Pool {
         if Clock::tick() >= terms.leave_by {
             return Sent::Unsent(Cause::TooLate);
         }
-        let Ok(Ok(mut permit)) = timeout_at(connect_by, Arc::clone(&self.permits).acquire_owned()).await
-        else {
-            return Sent::Unsent(Cause::Busy);
+        let mut permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => match timeout_at(connect_by, Arc::clone(&self.permits).acquire_owned()).await {
+                Ok(Ok(permit)) => permit,
+                Ok(Err(_)) | Err(_) => return Sent::Unsent(Cause::Busy),
+            },
         };
         if let Some(conn) = self.take_idle() {
-            let lease = Lease { conn, pool: Arc::clone(self), _permit: permit };
-            match lease.exchange(endpoint, body.clone(), terms, left).await {
+            let lease = Lease { conn, pool: Arc::clone(self), keeps: false, _permit: permit };
+            match lease.exchange(endpoint, body, terms, left).await {
                 Err((Sent::Unsent(Cause::Closed), back)) => permit = back,
                 Err((sent, _)) | Ok(sent) => return sent,
             }
@@ -281,7 +237,7 @@ impl Pool {
             Ok(conn) => conn,
             Err(cause) => return Sent::Unsent(cause),
         };
-        let lease = Lease { conn, pool: Arc::clone(self), _permit: permit };
+        let lease = Lease { conn, pool: Arc::clone(self), keeps: false, _permit: permit };
         match lease.exchange(endpoint, body, terms, left).await {
             Err((sent, _)) | Ok(sent) => sent,
         }
@@ -337,44 +293,35 @@ async fn reap(pool: Weak<Pool>, idle_max: Duration) {
     }
 }
 
-/// Why the HTTP layer has no answer.
-enum Failure {
-    /// Before the head of the answer was there.
-    Head(hyper::Error),
-    /// In the middle of the answer.
-    Body(hyper::Error),
-    TooLarge,
-}
-
 impl Lease {
     /// One request and its answer. On failure the connection is closed and the permit comes back.
     async fn exchange(
         mut self,
         endpoint: &str,
-        body: Bytes,
+        body: &[u8],
         terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
     ) -> Result<Sent, (Sent, OwnedSemaphorePermit)> {
         let reused = self.conn.reused;
-        let Ok(request) = self.request(endpoint, body) else {
+        let target = self.pool.connector.target();
+        if !self.conn.begin(target.authority(), target.prefix(), endpoint, body.len()) {
             return Err((Sent::Unsent(Cause::NotHttp), self.close()));
-        };
-        let read_by = Clock::after(terms.read);
-        let read_by = terms.until.map_or(read_by, |until| read_by.min(until));
+        }
         self.conn.gate.arm(terms.leave_by);
-        let response = self.conn.sender.send_request(request);
-        let answer = self.conn.answer(response, terms.body_bytes_max, left);
-        let cause = match timeout_at(read_by, answer).await {
-            Ok(Ok((status, body))) => {
+        let mut answer = Answer::new(terms.body_bytes_max);
+        let cause = match self.conn.answer(&mut answer, body, terms, left).await {
+            Some(Ok(())) => {
                 if let Some(left_at) = self.conn.gate.left_at() {
                     self.conn.gate.answered();
-                    return Ok(Sent::Answer { left_at, status, body, lease: self });
+                    let keeps = answer.keeps();
+                    let (status, body) = answer.into_parts();
+                    return Ok(Sent::Answer { left_at, status, body, lease: Self { keeps, ..self } });
                 }
                 // An answer to nothing.
                 Cause::NotHttp
             }
-            Ok(Err(failure)) => classify(&failure, reused, self.pool.is_certified()),
-            Err(_) => Cause::ReadTimeout,
+            Some(Err(failure)) => failure.cause(reused, self.pool.is_certified()),
+            None => Cause::ReadTimeout,
         };
         let left_at = self.conn.gate.left_at();
         let permit = self.close();
@@ -385,104 +332,54 @@ impl Lease {
         })
     }
 
-    fn request(&self, endpoint: &str, body: Bytes) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
-        let target = self.pool.connector.target();
-        Request::post(target.path(endpoint))
-            .header(HOST, target.authority())
-            .header(CONTENT_TYPE, "text/xml; charset=utf-8")
-            .body(Full::new(body))
-    }
-
     /// Closes the connection at once.
     fn close(self) -> OwnedSemaphorePermit {
-        let Self { conn, pool: _, _permit } = self;
+        let Self { conn, pool: _, keeps: _, _permit } = self;
         drop(conn);
         _permit
     }
 }
 
 impl Conn {
-    /// Drives the connection until the whole answer is there.
+    /// Drives the connection until the whole answer is there; `None` if it is not in time.
     async fn answer(
         &mut self,
-        response: impl Future<Output = hyper::Result<Response<Incoming>>>,
-        body_bytes_max: usize,
+        answer: &mut Answer,
+        body: &[u8],
+        terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
-    ) -> Result<(u16, Vec<u8>), Failure> {
-        let mut whole = pin!(read_whole(response, body_bytes_max));
-        let mut told = false;
+    ) -> Option<Result<(), Failure>> {
+        let now = Instant::now();
+        let read_by = later(now, terms.read);
+        let read_by = terms.until.map_or(read_by, |until| read_by.min(until));
+        // When it is to be told that the request has left, as long as that has not been told.
+        let mut tell_at = terms.tell_after.map(|after| later(now, after));
         poll_fn(|cx| {
-            self.drive(cx);
-            if !told && let Some(at) = self.gate.left_at() {
-                told = true;
-                left(at);
+            if let Poll::Ready(done) = self.poll_exchange(cx, body, answer) {
+                return Poll::Ready(Some(done));
             }
-            whole.as_mut().poll(cx)
+            loop {
+                let due = tell_at.is_some_and(|at| at <= Instant::now());
+                if let (true, Some(at)) = (due, self.gate.left_at()) {
+                    tell_at = None;
+                    left(at);
+                }
+                // What is due and has not left yet leaves when the socket takes it: that wakes us.
+                let next = tell_at.filter(|_| !due).map_or(read_by, |at| at.min(read_by));
+                ready!(self.timer.poll_at(next, cx));
+                if next == read_by {
+                    return Poll::Ready(None);
+                }
+            }
         })
         .await
     }
-}
-
-/// Reads status and body, up to `body_bytes_max` bytes.
-async fn read_whole(
-    response: impl Future<Output = hyper::Result<Response<Incoming>>>,
-    body_bytes_max: usize,
-) -> Result<(u16, Vec<u8>), Failure> {
-    let response = response.await.map_err(Failure::Head)?;
-    let status = response.status().as_u16();
-    let mut body = response.into_body();
-    let hint = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if hint > body_bytes_max {
-        return Err(Failure::TooLarge);
-    }
-    let mut bytes = Vec::with_capacity(hint);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Failure::Body)?.into_data() else { continue };
-        if bytes.len().saturating_add(data.len()) > body_bytes_max {
-            return Err(Failure::TooLarge);
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok((status, bytes))
-}
-
-/// The cause of a failure on a connection that was open.
-fn classify(failure: &Failure, reused: bool, certified: bool) -> Cause {
-    let (error, head) = match failure {
-        Failure::TooLarge => return Cause::TooLarge,
-        Failure::Head(error) => (error, true),
-        Failure::Body(error) => (error, false),
-    };
-    let io = io_error(error);
-    // TLS 1.3 lets us finish before the peer has looked at our certificate: its alert is the first thing read.
-    if certified && io.is_some_and(certificate_refused) {
-        return Cause::CertificateRefused;
-    }
-    if error.is_incomplete_message() || io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
-        let without_a_word = certified && head && !reused;
-        return if without_a_word { Cause::CertificateRefused } else { Cause::Eof { reused } };
-    }
-    if error.is_parse() { Cause::NotHttp } else { Cause::Broken }
-}
-
-/// The fault of the socket or of TLS that is behind an error; deeper in it where the connection had failed before the
-/// request was handed over.
-fn io_error(error: &hyper::Error) -> Option<&std::io::Error> {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
-        }
-        source = error.source();
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
     use state_machine::Tick;
     use tokio::time::Instant;
 
@@ -499,11 +396,17 @@ mod tests {
             Pool::new(Connector::new(target, None, None).expect("sound settings"), PoolLimits::default());
         let soon = Duration::from_secs(5);
         let mut conn = Conn::open(&pool.connector, Instant::now() + soon).await.expect("connected");
-        (conn.driver, conn.reused) = (None, true);
+        conn.break_off();
         pool.store_idle(conn);
-        let terms =
-            Terms { connect: soon, read: soon, leave_by: Tick::MAX, until: None, body_bytes_max: 1024 };
-        let sent = pool.send("/pay/orderquery", Bytes::new(), terms, &mut |_| ()).await;
+        let terms = Terms {
+            connect: soon,
+            read: soon,
+            leave_by: Tick::MAX,
+            until: None,
+            tell_after: None,
+            body_bytes_max: 1024,
+        };
+        let sent = pool.send("/pay/orderquery", b"", terms, &mut |_| ()).await;
         assert!(matches!(sent, Sent::Answer { status: 200, .. }), "{sent:?}");
         assert_eq!(wallet.counts(), (2, 1));
     }

@@ -6,15 +6,15 @@
 
 mod check;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use protocol::fact::{PayFact, QueryFact, RefundFact, RefundsFact, ReverseFact};
 use protocol::wechat_v2::field;
 use protocol::wechat_v2::verdict::{self, Exchange, Expected, Pages, Signature, Verdict};
 use protocol::xml::{Message, Reader, Writer};
-use protocol::{AppId, Fen, Fields, MchId, OutTradeNo, Text};
+use protocol::{AppId, Fen, MchId, OutTradeNo};
 use signer::{Case, KeyRing, Kind, Scratch};
 use state_machine::{ProviderId, Tick, UnixMs};
 use zeroize::Zeroizing;
@@ -24,6 +24,7 @@ use super::connect::SetupError;
 use super::hosts::{Endpoint, Hosts};
 use super::pool::{Cause, PoolLimits, Sent, Terms};
 use crate::clock::Clock;
+use crate::random;
 
 pub use check::Finding;
 
@@ -33,8 +34,10 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const REFUNDS_BYTES_MAX: usize = 512 * 1024;
 /// Most pages of a refund query: 50 refunds, ten on a page. Source: wechatpay-v2 §1.6, §3.5.
 const PAGES_MAX: usize = 5;
-/// Room for a request, so that what holds a code is not moved about in memory while it grows, in bytes.
-const REQUEST_BYTES: usize = 2 * 1024;
+/// Room for a request besides its pairs, and for each pair besides its text, in bytes: what holds a code is not moved
+/// about in memory while it grows.
+const REQUEST_BYTES: usize = 128;
+const PAIR_BYTES: usize = "<></><![CDATA[]]>".len();
 
 /// Where a page of refunds begins. Source: wechatpay-v2 §3.5.
 const OFFSET: &str = "offset";
@@ -127,6 +130,13 @@ pub struct PayReply {
 pub struct Acquirer {
     account: ProviderAccount,
     hosts: Hosts,
+    /// Looked at with every payment, so it is read once.
+    certificate_ends_at: Option<UnixMs>,
+}
+
+thread_local! {
+    /// Warm buffers of this thread.
+    static BUFFERS: RefCell<(Reader, Scratch)> = const { RefCell::new((Reader::new(), Scratch::new())) };
 }
 
 impl fmt::Debug for Acquirer {
@@ -145,7 +155,8 @@ impl Acquirer {
         let urls: Vec<String> = account.hosts.iter().map(|host| host.base_url.clone()).collect();
         let hosts =
             Hosts::new(&urls, account.extra_ca_pem.as_deref(), account.certificate.as_ref(), account.pool)?;
-        Ok(Self { account, hosts })
+        let certificate_ends_at = account.certificate.as_ref().and_then(ClientCertificate::ends_at);
+        Ok(Self { account, hosts, certificate_ends_at })
     }
 
     /// The provider id.
@@ -163,32 +174,36 @@ impl Acquirer {
 
     /// When the client certificate ends, if there is one.
     #[must_use]
-    pub fn certificate_ends_at(&self) -> Option<UnixMs> {
-        self.account.certificate.as_ref().and_then(ClientCertificate::ends_at)
+    pub const fn certificate_ends_at(&self) -> Option<UnixMs> {
+        self.certificate_ends_at
     }
 
     /// Sends a pay request, once: `pairs` are its fields besides `out_trade_no`, `total_fee` and the common
-    /// ones, `auth_code` among them. Its first byte leaves before `leave_by` or not at all; `on_left` hears
-    /// when it has left, while the answer is awaited.
+    /// ones, `auth_code` among them. Its first byte leaves before `leave_by` or not at all; if there is no answer after
+    /// `tell_after`, `on_left` hears when it has left, while the answer is awaited.
     ///
     /// A host that is proven not to have been sent a byte is replaced by the next one, once (A1).
     /// Dropping the future closes the connection; then whether it was sent is unknown.
     ///
     /// Source: wechatpay-v2 §3.1, §4.5 G3, A.
-    pub async fn pay(
+    pub async fn pay<'p>(
         &self,
         merchant: SubMerchant<'_>,
         out_trade_no: &OutTradeNo,
         amount: Fen,
-        pairs: &Fields,
-        leave_by: Tick,
+        pairs: impl Iterator<Item = (&'p str, &'p str)>,
+        (leave_by, tell_after): (Tick, Duration),
         on_left: impl FnOnce(Tick) + Send,
     ) -> PayReply {
-        let total_fee = amount.to_string();
-        let own = [(field::OUT_TRADE_NO, out_trade_no.as_str()), (field::TOTAL_FEE, &total_fee)];
-        let others = pairs.iter().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
-        let body = self.request(merchant, own.into_iter().chain(others));
-        let terms = Terms { leave_by, ..self.terms(self.account.deadlines.pay_read) };
+        let body = {
+            let total_fee = amount.to_string();
+            let own = [(field::OUT_TRADE_NO, out_trade_no.as_str()), (field::TOTAL_FEE, &total_fee)];
+            let ours = |name: &str| own.iter().any(|(own, _)| *own == name);
+            let others = pairs.filter_map(|(name, value)| (!ours(name)).then_some((name, value)));
+            self.request(merchant, own.into_iter().chain(others))
+        };
+        let tell_after = Some(tell_after);
+        let terms = Terms { leave_by, tell_after, ..self.terms(self.account.deadlines.pay_read) };
         let mut on_left = Some(on_left);
         let mut left = |at| {
             if let Some(on_left) = on_left.take() {
@@ -317,6 +332,7 @@ impl Acquirer {
             read,
             leave_by: Tick::MAX,
             until: None,
+            tell_after: None,
             body_bytes_max: ANSWER_BYTES_MAX,
         }
     }
@@ -344,9 +360,9 @@ impl Acquirer {
         &self,
         merchant: SubMerchant<'_>,
         business: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Option<Bytes> {
+    ) -> Option<Zeroizing<Vec<u8>>> {
         let account = &self.account;
-        let nonce = nonce()?;
+        let nonce = random::nonce()?;
         let mut pairs = Vec::with_capacity(24);
         pairs.push((field::APPID, account.appid.as_str()));
         pairs.push((field::MCH_ID, account.mch_id.as_str()));
@@ -367,12 +383,13 @@ impl Acquirer {
             tracing::error!(mch_id = %account.mch_id, "a field cannot be written as XML; not sent");
             return None;
         }
-        let sign = account.keys.sign(account.sign_kind, pairs.iter().copied(), &mut Scratch::new());
-        // A little too much is good enough: what it saves is copies of the code while the document grows.
-        let bytes = pairs
-            .iter()
-            .fold(0_usize, |sum, (name, value)| sum.saturating_add(name.len()).saturating_add(value.len()));
-        let capacity = bytes.saturating_mul(3).saturating_add(REQUEST_BYTES);
+        let sign = BUFFERS.with_borrow_mut(|(_, scratch)| {
+            account.keys.sign(account.sign_kind, pairs.iter().copied(), scratch)
+        });
+        let capacity = pairs.iter().fold(REQUEST_BYTES, |sum, (name, value)| {
+            let text = name.len().saturating_mul(2).saturating_add(value.len());
+            sum.saturating_add(text).saturating_add(PAIR_BYTES)
+        });
         let mut document = Zeroizing::new(Vec::with_capacity(capacity));
         let mut writer = Writer::new(&mut document);
         for (name, value) in pairs {
@@ -380,14 +397,14 @@ impl Acquirer {
         }
         writer.exact(field::SIGN, sign.as_str());
         writer.finish();
-        Some(Bytes::from_owner(document))
+        Some(document)
     }
 
     async fn send(
         &self,
         endpoint: Endpoint,
         other_host: bool,
-        body: Option<Bytes>,
+        body: Option<Zeroizing<Vec<u8>>>,
         terms: Terms,
         left: &mut (dyn FnMut(Tick) + Send),
     ) -> Sent {
@@ -395,7 +412,7 @@ impl Acquirer {
             return Sent::Unsent(Cause::CertificateRefused);
         }
         let Some(body) = body else { return Sent::Unsent(Cause::Unwritable) };
-        self.hosts.send(endpoint, other_host, body, terms, left).await
+        self.hosts.send(endpoint, other_host, &body, terms, left).await
     }
 
     /// Has an outcome judged, and gives the connection back if the answer fitted.
@@ -406,16 +423,19 @@ impl Acquirer {
         verdict: impl FnOnce(&Exchange<'_>, &mut Reader, &mut Verify<'_>) -> Verdict<F>,
     ) -> Verdict<F> {
         let account = &self.account;
-        let mut verify = |message: &Message<'_>| {
+        let verify = |message: &Message<'_>, scratch: &mut Scratch| {
             let claimed = message.get(field::SIGN).unwrap_or_default();
-            let scratch = &mut Scratch::new();
             if account.keys.verify(account.sign_kind, message.iter(), claimed, Case::Exact, scratch) {
                 Signature::Valid
             } else {
                 Signature::Wrong
             }
         };
-        let judge = |exchange: Exchange<'_>| verdict(&exchange, &mut Reader::new(), &mut verify);
+        let judge = |exchange: Exchange<'_>| {
+            BUFFERS.with_borrow_mut(|(reader, scratch)| {
+                verdict(&exchange, reader, &mut |message: &Message<'_>| verify(message, scratch))
+            })
+        };
         match sent {
             Sent::Unsent(Cause::CertificateRefused) | Sent::Lost { cause: Cause::CertificateRefused, .. }
                 if endpoint.certified =>
@@ -455,18 +475,4 @@ fn is_common(name: &str) -> bool {
 /// Whether a value comes back from an XML reader as it was signed: no CR, and nothing that XML forbids.
 fn is_writable(value: &str) -> bool {
     value.chars().all(|c| matches!(c, '\t' | '\n' | ' '..='\u{FFFD}' | '\u{10000}'..))
-}
-
-/// 32 random letters and digits, 160 bits: it makes the input of the signature unpredictable. `None` if the
-/// system has no randomness. Source: wechatpay-v2 §2.1, rules and traps.
-fn nonce() -> Option<Text<32>> {
-    // 32 characters, so that five bits choose one and none is likelier than another.
-    const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).ok()?;
-    let mut text = [0; 32];
-    for (to, byte) in text.iter_mut().zip(bytes) {
-        *to = *ALPHABET.get(usize::from(byte & 31))?;
-    }
-    Text::new(std::str::from_utf8(&text).ok()?).ok()
 }

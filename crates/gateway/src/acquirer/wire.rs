@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use state_machine::Tick;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock::Clock;
@@ -71,6 +71,12 @@ impl Gate {
         )
     }
 
+    /// As if the peer took nothing any more.
+    #[cfg(test)]
+    pub(crate) fn shut_for_writing(&self) {
+        shutdown(&self.tcp, Shutdown::Write).expect("it is open");
+    }
+
     /// Whether a byte may be written now: always once the first has left, else only in time.
     fn admits(&self) -> bool {
         let leave_by = Tick::from_ms(self.leave_by_ms.load(Ordering::Relaxed));
@@ -124,13 +130,22 @@ impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.tcp.poll_read_ready(cx))?;
-            match self.0.tcp.try_read(buf.initialize_unfilled()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(count) => {
+            let room = buf.initialize_unfilled();
+            let (len, mut read) = (room.len(), None);
+            let tried = self.0.tcp.try_io(Interest::READABLE, || {
+                let count = rustix::io::read(&self.0.tcp, room)?;
+                read = Some(count);
+                // What fills no buffer has emptied the socket: the kernel is not asked again before it says that there
+                // is more.
+                if count > 0 && count < len { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, tried) {
+                (Some(count), _) => {
                     buf.advance(count);
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (None, tried) => return Poll::Ready(tried),
             }
         }
     }

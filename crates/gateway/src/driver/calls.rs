@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::Fields;
 use protocol::fact::{PayFact, QueryFact, RefundFact, RefundsFact, ReverseFact, Row};
 use protocol::wechat_v2::verdict::Verdict;
 use state_machine::record::Record;
@@ -58,34 +57,20 @@ impl Callers {
             let lost = PayReplied { left_at: Some(leave_by), row: Row::A2, fact: PayFact::Unclear };
             let mut reply = Reply::new(inbox.clone(), lost.into_input(order));
             let code = outgoing.auth_code.expose();
-            let pairs = Fields::new(outgoing.fields.iter().chain([("auth_code", code)]));
             let started = now();
-            let answered = {
-                let (left, mut has_left) = tokio::sync::oneshot::channel();
-                let mut pay = std::pin::pin!(acquirer.pay(
+            let answered = acquirer
+                .pay(
                     sub_merchant(&binding),
                     &record.key.number,
                     amount,
-                    &pairs,
-                    leave_by,
-                    move |at: Tick| {
-                        let _ = left.send(at);
-                    },
-                ));
-                match tokio::time::timeout(PAY_ANSWER_EXPECTED, pay.as_mut()).await {
-                    Ok(answered) => answered,
-                    Err(_) => {
-                        if let Ok(at) = has_left.try_recv() {
-                            inbox.reply(Input::PayLeft { order, at });
-                        }
-                        pay.await
-                    }
-                }
-            };
+                    outgoing.fields.iter().chain([("auth_code", code)]),
+                    (leave_by, PAY_ANSWER_EXPECTED),
+                    |at| inbox.reply(Input::PayLeft { order, at }),
+                )
+                .await;
             observe(record.channel, Operation::Pay, &answered.verdict, started);
             let Verdict { row, fact, .. } = answered.verdict;
             reply.set(PayReplied { left_at: answered.left_at, row, fact }.into_input(order));
-            pairs.wipe();
         });
     }
 

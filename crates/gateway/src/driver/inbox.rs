@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crossbeam::channel::Sender;
 use handover::bound::Bound;
+use handover::mailbox::Sender;
 use handover::request::{Handed, Refuse, Refused, hand_in};
 use state_machine::shard::{BatchId, Input, NotAccepted, Outcome, Ticket};
 use store::CommitError;
@@ -71,9 +71,9 @@ impl Inbox {
         drop(self.sender.send(Message::Reply(input)));
     }
 
-    /// Hands the store's word in.
+    /// Hands in what wakes the shard in any case: the store's word, or that it is to end.
     pub(super) fn send(&self, message: Message) {
-        drop(self.sender.send(message));
+        drop(self.sender.send_urgent(message));
     }
 
     /// How many inputs wait.
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn requests_are_bounded_and_replies_are_not() {
         let _covers = covers::covers(&["INV-24"]);
-        let (sender, receiver) = crossbeam::channel::unbounded();
+        let (sender, receiver) = handover::mailbox::mailbox();
         let tickets = Arc::new(Tickets::default());
         let inbox = Inbox::new(sender, Arc::clone(&tickets));
         let hand_in = || {
@@ -112,7 +112,7 @@ mod tests {
         refused(hand_in().try_recv(), NotAccepted::Full);
         inbox.reply(Input::Drain);
         assert_eq!(inbox.depth(), REQUESTS_MAX + 1);
-        let Ok(Message::Request(first)) = receiver.recv() else { panic!("requests were sent first") };
+        let Some(Message::Request(first)) = receiver.receive() else { panic!("requests were sent first") };
         assert!(first.take().is_some());
         let mut last = hand_in();
         assert!(matches!(last.try_recv(), Err(TryRecvError::Empty)));

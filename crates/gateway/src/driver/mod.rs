@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::Sender;
+use handover::mailbox::{Sender, mailbox};
 use protocol::TransactionId;
 use state_machine::absence::{Absence, Absences};
 use state_machine::exposure::{Exposure, Report};
@@ -178,7 +178,7 @@ pub fn start(
         stalled: AtomicBool::new(false),
         depth: store.depth(),
     });
-    let channels: Vec<_> = made.iter().map(|_| crossbeam::channel::unbounded()).collect();
+    let channels: Vec<_> = made.iter().map(|_| mailbox()).collect();
     let inbox = |sender: &Sender<Message>| Inbox::new(sender.clone(), Arc::clone(&shared.tickets));
     let inboxes: Vec<Inbox> = channels.iter().map(|(sender, _)| inbox(sender)).collect();
     let told = CommitObserver { inboxes: inboxes.clone(), shared: Arc::clone(&shared) };
@@ -201,6 +201,7 @@ pub fn start(
             shared: Arc::clone(&shared),
             commit: Box::new(move |batch| submit(&queue, number, batch)),
             under_way: None,
+            errands: Vec::new(),
             absence: config.absence,
             rescan: config.rescan,
             directory: Arc::default(),

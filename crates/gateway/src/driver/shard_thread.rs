@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use handover::mailbox::Reader;
 use protocol::fact::{PayFact, QueryFact};
 use state_machine::absence::{Absence, AbsentTill};
 use state_machine::exposure::{Exposure, Report};
 use state_machine::record::{Record, State};
 use state_machine::rescan::Rescan;
-use state_machine::shard::{Action, Alarm, Batch, BatchId, Input, Outcome, Shard};
+use state_machine::shard::{Action, Alarm, Batch, BatchId, Input, OrderRef, Outcome, Said, Shard, Ticket};
 use state_machine::{Now, OrderKey, Tick};
 use store::CommitError;
 
@@ -29,6 +29,9 @@ use crate::metrics;
 
 /// Inputs taken in one step, so that batches stay within a commit of a few milliseconds.
 const INPUTS_PER_STEP: usize = 1_024;
+/// How long inputs gather while a batch is under way: nothing of theirs can be recorded before it is durable, and waking
+/// the thread for each costs more than they do.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 /// The longest sleep, so that clocks that count suspension are looked at.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
@@ -96,14 +99,34 @@ impl Taken {
     }
 }
 
+/// What is to be done on the runtime.
+pub(super) enum Errand {
+    Pay { order: OrderRef, record: Arc<Record>, ticket: Ticket, leave_by: Tick },
+    Tell { ticket: Ticket, record: Arc<Record>, said: Said },
+}
+
+impl Errand {
+    fn run(self, shared: &Shared, inbox: &Inbox) {
+        match self {
+            Self::Pay { order, record, ticket, leave_by } => {
+                let outgoing = shared.tickets.take_outgoing(ticket);
+                shared.callers.pay(order, record, outgoing, leave_by, inbox.clone());
+            }
+            Self::Tell { ticket, record, said } => shared.tickets.tell(ticket, Told::Answer { record, said }),
+        }
+    }
+}
+
 /// A shard and everything its thread owns.
 pub(super) struct ShardThread {
     pub(super) number: usize,
     pub(super) shard: Shard,
     pub(super) inbox: Inbox,
-    pub(super) messages: Receiver<Message>,
+    pub(super) messages: Reader<Message>,
     pub(super) published: Published,
     pub(super) shared: Arc<Shared>,
+    /// What the last actions have left to the runtime.
+    pub(super) errands: Vec<Errand>,
     /// Hands a batch to the store.
     pub(super) commit: Box<dyn Fn(Batch) + Send>,
     /// The batch that the store has.
@@ -138,26 +161,27 @@ impl ShardThread {
     }
 
     fn serve(mut self) {
-        let mut inputs = Vec::new();
+        let (mut messages, mut inputs, mut commits) = (Vec::new(), Vec::new(), Vec::new());
         self.act_all(Clock::now());
+        // Whether there was anything to take last time.
+        let mut is_busy = false;
         loop {
             let wait = self
                 .shard
                 .next_wake()
                 .map_or(SLEEP_MAX, |wake| Duration::from_millis(wake.ms_since(Clock::tick())).min(SLEEP_MAX));
-            let first = match self.messages.recv_timeout(wait) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+            // What comes while a batch is under way goes into the next one anyway.
+            let gathers = is_busy && self.under_way.is_some();
+            let wait = if gathers { wait.min(GATHER_MAX) } else { wait };
+            self.messages.take(&mut messages, INPUTS_PER_STEP, wait, gathers);
+            is_busy = !messages.is_empty();
             let now = Clock::now();
             self.observe_lag(now);
-            let more = self.messages.try_iter().take(INPUTS_PER_STEP).collect::<Vec<_>>();
-            for message in first.into_iter().chain(more) {
+            for message in messages.drain(..) {
                 match message {
                     Message::Request(request) => inputs.push(Taken::Request(request)),
                     Message::Reply(input) => inputs.push(Taken::Reply(input)),
-                    Message::Committed(id, outcomes) => self.on_committed(id, outcomes, now),
+                    Message::Committed(id, outcomes) => commits.push((id, outcomes)),
                     Message::Stalled => {
                         if let Some(id) = self.under_way {
                             self.shard.failed(id);
@@ -178,6 +202,10 @@ impl ShardThread {
             }
             if let Some(batch) = self.shard.step(inputs.drain(..).filter_map(Taken::into_input), now) {
                 self.hand_over(batch);
+            }
+            // After the inputs, so that what they have to record goes with the next batch at once.
+            for (id, outcomes) in commits.drain(..) {
+                self.on_committed(id, outcomes, now);
             }
             self.act_all(now);
             self.report(now);
@@ -256,14 +284,27 @@ impl ShardThread {
         while let Some(action) = self.shard.poll_action() {
             self.act(action, now);
         }
+        self.run_errands();
+    }
+
+    /// Has the runtime do what many wait for: one task of its own hands it to the others there, which wakes its threads
+    /// once.
+    fn run_errands(&mut self) {
+        if self.errands.len() <= 1 {
+            return self.errands.drain(..).for_each(|errand| errand.run(&self.shared, &self.inbox));
+        }
+        let errands = std::mem::take(&mut self.errands);
+        let (shared, inbox) = (Arc::clone(&self.shared), self.inbox.clone());
+        self.shared.callers.runtime.spawn(async move {
+            errands.into_iter().for_each(|errand| errand.run(&shared, &inbox));
+        });
     }
 
     fn act(&mut self, action: Action, now: Now) {
         let shared = &self.shared;
         match action {
             Action::SendPay { order, record, ticket, leave_by } => {
-                let outgoing = shared.tickets.take_outgoing(ticket);
-                shared.callers.pay(order, record, outgoing, leave_by, self.inbox.clone());
+                self.errands.push(Errand::Pay { order, record, ticket, leave_by });
             }
             Action::Call { order, call, kind, record, other_host } => {
                 shared.callers.call(order, call, kind, record, other_host, self.inbox.clone());
@@ -273,7 +314,7 @@ impl ShardThread {
                     let ms = now.wall.0.saturating_sub(decided.0);
                     metrics::told_delay(Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
                 }
-                shared.tickets.tell(ticket, Told::Answer { record, said });
+                self.errands.push(Errand::Tell { ticket, record, said });
             }
             Action::Refuse { ticket, why } => {
                 shared.tickets.refuse(ticket, why);
@@ -287,7 +328,7 @@ impl ShardThread {
                     let asker = Arc::clone(shared);
                     let taken = shared.lookups.answer_watch(key, move |found| match found {
                         Some(record) => {
-                            let said = state_machine::shard::Said::Watched;
+                            let said = Said::Watched;
                             asker.tickets.tell(ticket, Told::Answer { record, said });
                         }
                         None => asker.tickets.close(ticket),

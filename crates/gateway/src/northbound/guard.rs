@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::frames::Frames;
 use super::framing::{Framing, Phase};
 use super::receipt::Receipts;
-use crate::clock::{Clock, later};
+use crate::clock::{Clock, Timer, later};
 use crate::merchants::Rate;
 use crate::metrics::{self, Refusal};
 
@@ -340,9 +340,7 @@ pub(super) struct Guarded<S: AsyncRead + AsyncWrite + Unpin> {
     told: bool,
     /// Since when the connection is in its phase.
     phase: (Phase, Instant),
-    /// Fires at or before the deadline; set again only when it fires early, so that a request on a warm
-    /// connection costs no timer at all.
-    reading: Option<Pin<Box<Sleep>>>,
+    reading: Timer,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
@@ -378,7 +376,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
             bytes,
             broken: None,
             told: false,
-            reading: None,
+            reading: Timer::default(),
             writing: None,
         }
     }
@@ -425,22 +423,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
     }
 
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let deadline = self.read_deadline();
-            match &mut self.reading {
-                Some(sleep) if sleep.deadline() <= deadline => {
-                    if sleep.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    if Instant::now() >= deadline {
-                        return Poll::Ready(());
-                    }
-                    sleep.as_mut().reset(deadline);
-                }
-                Some(sleep) => sleep.as_mut().reset(deadline),
-                None => self.reading = Some(Box::pin(sleep_until(deadline))),
-            }
-        }
+        let deadline = self.read_deadline();
+        self.reading.poll_at(deadline, cx)
     }
 
     /// Bounds how long a write may be stuck.

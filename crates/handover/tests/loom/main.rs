@@ -6,6 +6,7 @@
 mod batches;
 mod bound;
 mod channel;
+mod mailbox;
 mod request;
 mod waiting;
 

@@ -179,13 +179,20 @@ impl<'m> Message<'m> {
     /// The value of `name`; `None` if it is absent or empty, which the protocol does not tell apart.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'m str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value).filter(|value| !value.is_empty())
+        let pair = self.pair(name)?;
+        Some(pair.value.of(self.document, self.scratch)).filter(|value| !value.is_empty())
     }
 
     /// Whether there is an element `name`, empty or not.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.iter().any(|(n, _)| n == name)
+        self.pair(name).is_some()
+    }
+
+    /// Fields are looked up by the dozen, and most names differ in their length already.
+    fn pair(&self, name: &str) -> Option<&'m Pair> {
+        let is_it = |span: Span| span.len() == name.len() && span.of(self.document, self.scratch) == name;
+        self.pairs.iter().find(|pair| is_it(pair.name))
     }
 
     /// Every name and decoded value, empty ones too, in the order of the wire.
@@ -215,6 +222,10 @@ impl fmt::Debug for Message<'_> {
 }
 
 impl Span {
+    const fn len(self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
     fn of<'m>(self, document: &'m str, scratch: &'m str) -> &'m str {
         match self.start.checked_sub(document.len()) {
             None => document.get(self.start..self.end),

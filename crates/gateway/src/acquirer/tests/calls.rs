@@ -1,5 +1,7 @@
 //! What is written, and how answers of each operation are judged.
 
+use std::time::Duration;
+
 use protocol::fact::{RefundFact, RefundStatus, RefundsFact, Row};
 use protocol::{Fen, Fields};
 use signer::{Case, Key, KeyRing, Kind, Scratch};
@@ -138,7 +140,8 @@ async fn what_cannot_be_written_is_not_sent() {
     for body in ["a\rb", "a\0b", "a\u{1f}b", "a\u{FFFE}"] {
         let pairs = Fields::new([("auth_code", CODE), ("body", body)]);
         let leave_by = Clock::tick().saturating_add(5000);
-        let reply = client.pay(merchant, &number(), amount(), &pairs, leave_by, |_| ()).await;
+        let reply =
+            client.pay(merchant, &number(), amount(), pairs.iter(), (leave_by, Duration::ZERO), |_| ()).await;
         assert_eq!(short(&reply), "A1 unsent", "{body:?}");
     }
     assert_eq!(wallet.counts(), (0, 0));

@@ -363,7 +363,7 @@ pub(in crate::acquirer) async fn pay_by(
     let (sub_mch_id, sub_appid) =
         ("1900000110".parse().expect("a number"), "wx2421b1c4370ec43b".parse().expect("an appid"));
     let merchant = SubMerchant { sub_mch_id: &sub_mch_id, sub_appid: Some(&sub_appid) };
-    acquirer.pay(merchant, &number(), amount(), &pairs, leave_by, on_left).await
+    acquirer.pay(merchant, &number(), amount(), pairs.iter(), (leave_by, Duration::ZERO), on_left).await
 }
 
 /// Pays without a hurry.

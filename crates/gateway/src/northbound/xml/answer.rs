@@ -12,10 +12,9 @@ use state_machine::Record;
 
 use super::Caller;
 use crate::northbound::server::{Reply, typed};
+use crate::random;
 
 const MEDIA_TYPE: &str = "text/xml; charset=utf-8";
-/// Characters of a `nonce_str`.
-const NONCE_LEN: usize = 32;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
@@ -42,7 +41,10 @@ impl<'a> Answer<'a> {
         if let Some(sub_mch_id) = &caller.sub_mch_id {
             pairs.push((field::SUB_MCH_ID, sub_mch_id.as_str().into()));
         }
-        pairs.push((field::NONCE_STR, nonce().into()));
+        // Without the kernel's randomness a nonce of zeros still only weakens what needs no secrecy; the process could not
+        // have opened its store without it.
+        let nonce = random::nonce().map_or_else(|| "0".repeat(32), |text| text.as_str().to_owned());
+        pairs.push((field::NONCE_STR, nonce.into()));
         Self { caller, pairs }
     }
 
@@ -106,18 +108,4 @@ pub(super) fn unsigned(text: &str) -> Reply {
     writer.text(field::RETURN_CODE, "FAIL").text(field::RETURN_MSG, &clean(text));
     writer.finish();
     typed(StatusCode::OK, MEDIA_TYPE, body.into())
-}
-
-/// A random text: 160 bits in 32 letters and digits.
-fn nonce() -> String {
-    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let mut random = [0_u8; NONCE_LEN];
-    // Without the kernel's randomness a nonce of zeros still only weakens what needs no secrecy; the process
-    // could not have opened its store without it.
-    let _ = getrandom::fill(&mut random);
-    random
-        .iter()
-        .filter_map(|byte| LETTERS.get(usize::from(byte & 31)))
-        .map(|letter| char::from(*letter))
-        .collect()
 }
