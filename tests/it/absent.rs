@@ -8,12 +8,12 @@ use gateway::admin::Setting;
 use gateway::switch::Switch;
 use simulator::Code;
 use state_machine::record::{Cause, State};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::events::listen;
 use crate::support::till::Answer;
-use crate::support::{World, until};
+use crate::support::{World, get, until};
 
 const FEN: u64 = 1288;
 /// At twenty times the speed the password comes 0.1 s after the scan, and the first query 0.15 s after that.
@@ -59,18 +59,6 @@ async fn ended(world: &World, switch: &Switch, n: u8, number: &str) -> (State, O
     });
     let record = record.await.unwrap_or_else(|| panic!("{number} never ends"));
     (record.state, record.cause)
-}
-
-/// The whole answer to a GET of the first merchant's.
-async fn get(at: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(at).await.expect("it listens");
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer hufu_sk_test0\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.expect("written");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("UTF-8");
-    text
 }
 
 /// How many payments were kept, or given back, for want of a till.

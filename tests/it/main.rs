@@ -4,6 +4,7 @@ mod absent;
 mod customers;
 mod events;
 mod hostile;
+mod limits;
 mod rescan;
 mod restart;
 mod reversal;

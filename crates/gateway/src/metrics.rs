@@ -22,15 +22,15 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub use labels::{Ask, CallOutcome, LookupQueue, Operation, Outcome, Refusal};
+pub use labels::{Ask, CallOutcome, Limit, LookupQueue, Operation, Outcome, Refusal};
 
 use crate::clock::Clock;
 use families::{
     ABSENT_TILLS, ADMIN_CONNECTIONS, ALARMS, ARCHIVES, BACKLOG, BACKLOG_MAX, BUCKETS, BUDGET, BUDGET_RATIO,
-    BUILD, CALLS_WAITING, CERTIFICATE_END, CONNECTIONS_MAX, DRAINING, KNOWN_ADDRESSES, LOOKUPS_MAX,
-    LOOKUPS_REFUSED, LOOKUPS_WAITING, MONEY_AT_RISK, MONEY_BY_AGE, OLDEST, OPEN, ORDERS, ORDERS_MAX, OVERDUE,
-    OVERDUE_FEN, PENDING, QUEUE_DEPTH, QUEUE_MAX, STALLED, STREAMS, STREAMS_MAX, TLS_RELOADS,
-    WALLET_CERTIFICATE_END,
+    BUILD, CALLS_WAITING, CERTIFICATE_END, CONNECTIONS_MAX, DRAINING, KNOWN_ADDRESSES, LIMITS_REACHED,
+    LOOKUPS_MAX, LOOKUPS_REFUSED, LOOKUPS_WAITING, MONEY_AT_RISK, MONEY_BY_AGE, OLDEST, OPEN, ORDERS,
+    ORDERS_MAX, OVERDUE, OVERDUE_FEN, PENDING, QUEUE_DEPTH, QUEUE_MAX, STALLED, STREAMS, STREAMS_MAX,
+    TLS_RELOADS, WALLET_CERTIFICATE_END,
 };
 use handles::Handles;
 
@@ -103,6 +103,9 @@ fn register() {
     for outcome in TLS_OUTCOMES {
         counter!(TLS_RELOADS, "outcome" => outcome).absolute(0);
     }
+    for limit in Limit::ALL {
+        counter!(LIMITS_REACHED, "limit" => limit.as_str()).absolute(0);
+    }
     for queue in LookupQueue::ALL {
         counter!(LOOKUPS_REFUSED, "queue" => queue.as_str()).absolute(0);
         gauge!(LOOKUPS_MAX, "queue" => queue.as_str()).set(0.0);
@@ -137,6 +140,8 @@ pub struct Gauges {
     pub queries_max: u32,
     /// Calls that wait for room in their budget.
     pub calls_waiting: u64,
+    /// Requests of this process that found as many waiting for their payment as may.
+    pub crowded: u64,
     /// Inputs that wait, by shard.
     pub queue_depths: Vec<usize>,
     /// Reads of the store that wait, in the order of [`LookupQueue::ALL`].
@@ -176,6 +181,7 @@ pub fn observe(seen: &Gauges) {
     gauge!(BUDGET_RATIO).set(ratio(seen.queries_used, seen.queries_max));
     gauge!(BUDGET).set(f64::from(seen.queries_max));
     gauge!(CALLS_WAITING).set(approximate(seen.calls_waiting));
+    counter!(LIMITS_REACHED, "limit" => Limit::Waiters.as_str()).absolute(seen.crowded);
     for (shard, depth) in seen.queue_depths.iter().enumerate() {
         gauge!(QUEUE_DEPTH, "shard" => shard.to_string())
             .set(approximate(u64::try_from(*depth).unwrap_or(u64::MAX)));
@@ -317,6 +323,11 @@ pub fn connection(opened: bool) {
             handles.connections.decrement(1.0);
         }
     });
+}
+
+/// A bound was reached that no refusal counts.
+pub fn limit_reached(limit: Limit) {
+    counter!(LIMITS_REACHED, "limit" => limit.as_str()).increment(1);
 }
 
 /// So many streams of events are open, of so many that may be.

@@ -391,3 +391,38 @@ async fn watch_certificate(tls: Option<Arc<Tls>>) {
 pub fn wall() -> UnixMs {
     Clock::wall()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{SocketAddr, TcpStream};
+    use std::time::Duration;
+
+    use super::{BACKLOG, address, listen};
+    use crate::descriptors;
+
+    /// Nobody takes connections: the kernel keeps as many as it was asked to, or as it may, and lets the next one try
+    /// again; once there is room, it gets in.
+    #[tokio::test]
+    async fn as_many_connections_wait_to_be_taken_as_the_kernel_keeps() {
+        let _covers = covers::covers(&["INV-24"]);
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let kept = BACKLOG.min(allowed.trim().parse().unwrap());
+        // Raises the limit as far as it goes; where that is not far enough the queue cannot be filled from here.
+        if descriptors::connections(kept + 2, 0) < kept + 2 {
+            return;
+        }
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let at = address(&listener).unwrap();
+        let connect = |patience| TcpStream::connect_timeout(&at, patience);
+        // One more than it says.
+        let waiting: Vec<_> = (0..=kept).map(|_| connect(Duration::from_secs(10)).unwrap()).collect();
+        let refused = connect(Duration::from_millis(200)).expect_err("there is no room");
+        assert_eq!(refused.kind(), ErrorKind::TimedOut);
+        listener.accept().await.unwrap();
+        connect(Duration::from_secs(10)).expect("there is room again");
+        // First the listener: it resets them, and no port stays taken.
+        drop(listener);
+        drop(waiting);
+    }
+}

@@ -118,6 +118,8 @@ pub struct Shard {
     /// The store does not take records at the moment.
     stalled: bool,
     draining: bool,
+    /// Requests that found as many waiting for their order as may.
+    crowded: u64,
     /// Of the reply that is being taken: whose tills have hung up, and whether one follows the payment all the same.
     absent: Vec<Ticket>,
     follows: bool,
@@ -143,6 +145,7 @@ impl Shard {
             next_batch: 0,
             stalled: false,
             draining: false,
+            crowded: 0,
             absent: Vec::new(),
             follows: false,
         }
@@ -206,6 +209,12 @@ impl Shard {
         }
         self.grant(now);
         self.poll_batch()
+    }
+
+    /// Requests so far that found as many waiting for their order as may.
+    #[must_use]
+    pub const fn crowded(&self) -> u64 {
+        self.crowded
     }
 
     /// The next thing to do, if there is one.

@@ -19,7 +19,8 @@ use state_machine::{Channel, MerchantId, OrderKey, Policy, Record};
 use store::merchant::{Mode, Northbound, SignKinds, api_key_digest};
 use store::{NewMerchant, SqliteStore};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use till::Till;
 
@@ -252,4 +253,16 @@ pub(crate) async fn until<T>(limit: Duration, mut answer: impl AsyncFnMut() -> O
         }
         pace.tick().await;
     }
+}
+
+/// The whole answer to a GET of the first merchant's.
+pub(crate) async fn get(at: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(at).await.expect("it listens");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer hufu_sk_test0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("UTF-8");
+    text
 }

@@ -437,7 +437,7 @@ impl Engine for Core {
 
     fn heard(&self, key: &OrderKey) {
         if let Some(inbox) = self.inbox(key) {
-            inbox.send(Message::Reply(Input::Heard { key: *key }));
+            inbox.reply(Input::Heard { key: *key });
         }
     }
 
@@ -494,6 +494,7 @@ impl Engine for Core {
             queries_used,
             queries_max,
             calls_waiting: gauges.iter().map(|gauge| gauge.calls_waiting.load(Ordering::Relaxed)).sum(),
+            crowded: gauges.iter().map(|gauge| gauge.crowded.load(Ordering::Relaxed)).sum(),
             queue_depths: self.inboxes.iter().map(Inbox::depth).collect(),
             lookups_waiting: self.shared.lookups.depths(),
             orders: u64::try_from(self.orders()).unwrap_or(u64::MAX),

@@ -49,6 +49,8 @@ pub(super) struct Gauge {
     budget: AtomicU64,
     /// Calls that wait for room.
     pub(super) calls_waiting: AtomicU64,
+    /// Requests that found as many waiting for their payment as may.
+    pub(super) crowded: AtomicU64,
     /// What is open by stage and age: written once a second.
     report: Mutex<Report>,
 }
@@ -246,6 +248,7 @@ impl ShardThread {
         mine.budget.store((u64::from(used) << 32) | u64::from(limit), Ordering::Relaxed);
         let waiting = u64::try_from(self.shard.calls_waiting()).unwrap_or(u64::MAX);
         mine.calls_waiting.store(waiting, Ordering::Relaxed);
+        mine.crowded.store(self.shard.crowded(), Ordering::Relaxed);
         if now.tick.ms_since(self.reported_at) >= REPORT_MS {
             self.reported_at = now.tick;
             *mine.report.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -401,5 +404,5 @@ fn settled(record: &Record, queries: u32, learned_at_ms: i64) {
 
 /// Tells a shard to stop taking payments.
 pub(super) fn drain(inbox: &Inbox) {
-    inbox.send(Message::Reply(Input::Drain));
+    inbox.reply(Input::Drain);
 }

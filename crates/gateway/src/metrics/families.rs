@@ -38,6 +38,7 @@ pub(super) const ORDERS: &str = "hufu_orders";
 pub(super) const ORDERS_MAX: &str = "hufu_orders_max";
 pub(super) const REQUEST_SECONDS: &str = "hufu_request_seconds";
 pub(super) const REFUSALS: &str = "hufu_refusals_total";
+pub(super) const LIMITS_REACHED: &str = "hufu_limits_reached_total";
 pub(super) const ALARMS: &str = "hufu_alarms_total";
 pub(super) const ABSENT_TILLS: &str = "hufu_absent_tills_total";
 pub(super) const CONNECTIONS: &str = "hufu_connections";
@@ -75,12 +76,13 @@ pub(super) const BUCKETS: [(&str, &[f64]); 8] = [
     (BATCH_RECORDS, &COUNTS),
 ];
 
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 10] = [
     (PAYMENTS, "Payments decided or proven reversed, by outcome"),
     (UPSTREAM_REQUESTS, "Calls to the wallet, by operation and outcome"),
     (UPSTREAM_THROTTLED, "Answers of the wallet that say we ask too often, by operation"),
     (REVERSALS, "Reversal calls sent to the wallet"),
     (REFUSALS, "Requests of tills refused before anything was done for them, by cause"),
+    (LIMITS_REACHED, "Times that a bound was reached which no refusal counts, by bound"),
     (LOOKUPS_REFUSED, "Reads of the store that were refused since too many waited, by queue"),
     (ALARMS, "Things an operator must hear of, by alarm"),
     (ABSENT_TILLS, "Payments that were paid while no till asked, by what was done with the money"),

@@ -149,6 +149,29 @@ impl Ask {
     }
 }
 
+/// A bound that refuses nothing which [`Refusal`] would count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// As many requests wait for one payment as may.
+    Waiters,
+    /// As many requests of one HTTP/2 connection are under way as may.
+    ConnectionRequests,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Waiters, Self::ConnectionRequests];
+
+    /// The word in labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiters => "waiters",
+            Self::ConnectionRequests => "connection_requests",
+        }
+    }
+}
+
 /// Why a till's request was refused before anything was done for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

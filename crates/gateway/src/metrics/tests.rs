@@ -9,7 +9,7 @@ use state_machine::{Channel, Policy, UnixMs};
 
 use super::families::BUCKETS;
 use super::handles::Handles;
-use super::{Ask, CallOutcome, Gauges, LookupQueue, Operation, Outcome, Refusal};
+use super::{Ask, CallOutcome, Gauges, Limit, LookupQueue, Operation, Outcome, Refusal};
 
 /// What is told to people.
 const DOCUMENTED: &str =
@@ -118,6 +118,7 @@ fn exercise(channel: Channel) {
     super::streams(usize::MAX, usize::MAX);
     super::lookup_limits([usize::MAX; LookupQueue::ALL.len()]);
     LookupQueue::ALL.into_iter().for_each(super::lookup_refused);
+    Limit::ALL.into_iter().for_each(super::limit_reached);
 }
 
 /// Gauges as long as numbers get.
@@ -213,6 +214,7 @@ fn however_many_merchants_the_body_is_bounded() {
                 "age" => *values == words(&AGES.map(|(age, _)| age)),
                 "shard" => values.len() == shards,
                 "queue" => *values == words(&LookupQueue::ALL.map(LookupQueue::as_str)),
+                "limit" => *values == words(&Limit::ALL.map(Limit::as_str)),
                 "version" => values.len() == 1,
                 _ => false,
             };

@@ -170,6 +170,11 @@ impl Link {
         self.active_ms.store(ms_since(self.epoch), Ordering::Relaxed);
     }
 
+    /// Requests that have begun and are not over.
+    pub(super) fn under_way(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed).wrapping_sub(self.answered.load(Ordering::Relaxed))
+    }
+
     /// Notes to whom an answer goes; returns how many in a row went to somebody unknown.
     pub(super) fn strike(&self, struck: bool) -> u32 {
         if struck {

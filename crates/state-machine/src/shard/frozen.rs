@@ -118,6 +118,8 @@ impl Frozen {
             next_batch: self.next_batch,
             stalled: self.stalled,
             draining: self.draining,
+            // It decides nothing.
+            crowded: 0,
             absent: Vec::new(),
             follows: false,
         }

@@ -70,6 +70,9 @@ impl Shard {
         let full = entry.waiters.len() >= self.config.waiters_max.max(1);
         let Waiter { ticket, .. } = waiter;
         let ready = (entry.undurable == 0).then(|| waiter.ready(&entry.latest, self.draining)).flatten();
+        if full && ready.is_none() {
+            self.crowded = self.crowded.saturating_add(1);
+        }
         // A till that has hung up since is as good as any other: nobody knows here.
         let oldest = entry.waiters.iter().position(|waiting| matches!(waiting.asked, Asked::Watch(_)));
         if let (Some(record), None, true, Some(oldest)) = (&entry.durable, ready, full, oldest) {

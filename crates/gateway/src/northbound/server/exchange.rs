@@ -25,7 +25,7 @@ use super::super::body::Body;
 use super::super::guard::{Guarded, Link, REFUSED_TARGET};
 use super::{BUFFER_BYTES, Handler, Life, Peer, Reply, STRIKES_MAX, Server, Standing, Strike, close, plain};
 use crate::clock::later;
-use crate::metrics::{self, Refusal};
+use crate::metrics::{self, Limit, Refusal};
 
 /// Requests of one HTTP/2 connection at once. Source: RFC 9113, section 6.5.2, recommends no fewer.
 const STREAMS_MAX: u32 = 100;
@@ -94,6 +94,10 @@ struct Exchange {
 impl Exchange {
     fn begin(link: &Arc<Link>, unsent: &Arc<Unsent>) -> Self {
         link.begun();
+        if link.under_way() >= STREAMS_MAX {
+            // Those beyond it are refused by the library, which does not say so.
+            metrics::limit_reached(Limit::ConnectionRequests);
+        }
         let name = unsent.names.fetch_add(1, Ordering::Relaxed);
         Self { link: Arc::clone(link), unsent: Arc::clone(unsent), name }
     }

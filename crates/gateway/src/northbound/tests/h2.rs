@@ -17,6 +17,7 @@ use super::super::server::{Handler, Life, Limits, Reply, STRIKES_MAX, Strike, pl
 use super::super::{Accept, Opened, Protocol};
 use super::support::short;
 use crate::config::Northbound;
+use crate::metrics;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -261,6 +262,7 @@ async fn floods_end_the_connection_and_nobody_elses() {
 #[tokio::test]
 async fn more_requests_at_once_than_allowed_are_refused() {
     let _covers = covers::covers(&["INV-24"]);
+    metrics::install().expect("no other recorder");
     let place = Place::new().await;
     let mut wire = Wire::open(&place, &[]).await;
     wire.send(&(0..101).map(|n| head(2 * n + 1, "/slow")).collect::<Vec<_>>()).await;
@@ -273,6 +275,10 @@ async fn more_requests_at_once_than_allowed_are_refused() {
     wire.send(&[head(203, "/slow")]).await;
     assert!(wire.until(|frame| frame.kind == RST_STREAM && frame.stream == 203).await.is_some());
     assert_eq!(place.count.begun.load(Ordering::Relaxed), 100);
+    let told = metrics::render();
+    let series = "hufu_limits_reached_total{limit=\"connection_requests\"} ";
+    let count = told.lines().find_map(|line| line.strip_prefix(series)?.parse::<u64>().ok());
+    assert!(count.is_some_and(|count| count >= 1), "{count:?}");
 }
 
 #[tokio::test]
