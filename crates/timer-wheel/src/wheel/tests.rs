@@ -72,6 +72,10 @@ impl Pair {
         let earliest = self.model.timers.keys().next().map(|&(deadline, _)| deadline);
         // No case here has as many timers as a slot may have and still be looked through.
         assert_eq!(next, earliest);
+        for &(handle, deadline, value) in &self.handles {
+            let expected = self.model.timers.contains_key(&(deadline, value)).then_some(deadline);
+            assert_eq!(self.wheel.deadline(handle).map(Tick::as_ms), expected);
+        }
     }
 }
 
@@ -372,6 +376,23 @@ fn a_wheel_that_runs_on_uses_its_memory_again() {
         }
     }
     assert_eq!(wheel.memory_bytes(), bytes);
+}
+
+#[test]
+fn deadlines_years_ahead_are_kept_whole() {
+    const YEAR_MS: u64 = 365 * DAY_MS;
+    let mut wheel = Wheel::new(Tick::from_ms(u64::from(u32::MAX) - 5));
+    let handles: Vec<_> = (1..=10).map(|year| wheel.insert(Tick::from_ms(year * YEAR_MS), year)).collect();
+    for year in [2, 5, 9_usize] {
+        assert_eq!(wheel.deadline(handles[year - 1]), Some(Tick::from_ms(year as u64 * YEAR_MS)));
+        assert_eq!(wheel.cancel(handles[year - 1]), Some(year as u64));
+    }
+    assert_eq!(wheel.next_deadline(), Some(Tick::from_ms(YEAR_MS)));
+    let mut fired = Vec::new();
+    while let Some(now) = wheel.next_deadline() {
+        wheel.advance(now, |deadline, year| fired.push((deadline.as_ms(), year)));
+    }
+    assert_eq!(fired, [1, 3, 4, 6, 7, 8, 10].map(|year| (year * YEAR_MS, year)));
 }
 
 #[test]
