@@ -9,8 +9,9 @@
 
 mod figure;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use figure::{Axis, Figure, Line, Panel};
 use serde_json::Value;
@@ -31,13 +32,20 @@ fn read(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
 }
 
-fn draw(path: &PathBuf, figure: &Figure) {
+fn draw(path: &Path, figure: &Figure) {
     figure.draw(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     println!("{}", path.display());
 }
 
 fn number(row: &Value, name: &str) -> f64 {
     row[name].as_f64().unwrap_or_else(|| panic!("{name} is missing in {row}"))
+}
+
+fn count(row: &Value, name: &str) -> u32 {
+    row[name]
+        .as_u64()
+        .and_then(|count| count.try_into().ok())
+        .unwrap_or_else(|| panic!("{name} is missing in {row}"))
 }
 
 fn text<'a>(row: &'a Value, name: &str) -> &'a str {
@@ -82,14 +90,9 @@ fn delay_against_load(rows: &[Value]) -> Figure {
 fn cost_against_pending(rows: &[Value]) -> Figure {
     // The newest commit that measured a size counts.
     let newest = |name: &str| {
-        let mut points: Vec<(f64, f64)> = Vec::new();
-        for row in rows {
-            let at = number(row, "pending");
-            points.retain(|(pending, _)| *pending < at || *pending > at);
-            points.push((at, number(row, name)));
-        }
-        points.sort_by(|one, other| one.0.total_cmp(&other.0));
-        points
+        let points: BTreeMap<u32, f64> =
+            rows.iter().map(|row| (count(row, "pending"), number(row, name))).collect();
+        points.into_iter().map(|(pending, cost)| (f64::from(pending), cost)).collect()
     };
     let line = |name: &str, column: &str| Line { name: name.to_owned(), points: newest(column) };
     Figure {

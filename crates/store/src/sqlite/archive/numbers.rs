@@ -33,14 +33,9 @@ impl Print {
             length = length.saturating_add(1);
         }
         let sum = sealer.checksum(bytes.get(..length).unwrap_or_default());
-        let (block, probes) = u128_halves(u128::from_le_bytes(sum));
-        Self { block, probes }
+        let half = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Self { block: half(sum.first_chunk()), probes: half(sum.last_chunk()) }
     }
-}
-
-#[expect(clippy::as_conversions, reason = "the halves of a number, exactly")]
-const fn u128_halves(number: u128) -> (u64, u64) {
-    ((number >> 64) as u64, number as u64)
 }
 
 #[derive(Debug)]
