@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use protocol::fact::{Paid, Row};
 use protocol::{Fen, Fields, TransactionId};
+use serde_json::json;
 use state_machine::record::{Cause, State};
 use state_machine::shard::Outcome;
 use state_machine::{BootId, MerchantId, Now, OrderKey, ProviderId, Record, Tick, UnixMs};
@@ -54,7 +55,7 @@ fn main() {
          took | sustained |"
     );
     eprintln!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
-    let mut quiet = Vec::new();
+    let (mut quiet, mut measured) = (Vec::new(), Vec::new());
     for &(size, commits, turns) in scale.sizes {
         let (mut ours, mut theirs, mut sample) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..turns {
@@ -71,7 +72,7 @@ fn main() {
         }
         let left = store.backlog();
         let rest = timed(|| store.fold().expect("a working disk"));
-        report(size, ours, theirs, left, rest);
+        measured.push(report(size, ours, theirs, left, rest));
         // The database's thread is quiet now: what the disk gives to the bare side alone.
         let again = sample.iter().cycle().take(commits * turns / 4 + 1);
         let alone = again.map(|bytes| {
@@ -81,6 +82,13 @@ fn main() {
             })
         });
         quiet.push((size, alone.collect::<Vec<_>>()));
+    }
+    // For `ratios`; what ran once says nothing.
+    let criterion = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion");
+    if std::env::args().any(|arg| arg == "--bench") {
+        std::fs::create_dir_all(&criterion).expect("a directory");
+        let text = serde_json::Value::from(measured).to_string();
+        std::fs::write(criterion.join("store.json"), text).expect("disk space");
     }
     eprintln!("bare with nothing beside it:");
     for (size, times) in quiet {
@@ -110,8 +118,15 @@ fn timed(work: impl FnOnce()) -> Duration {
     started.elapsed()
 }
 
+/// Prints one line, and gives it as `ratios` reads it.
 #[expect(clippy::float_arithmetic, reason = "rates and ratios for people")]
-fn report(size: usize, mut ours: Vec<Duration>, mut theirs: Vec<Duration>, left: usize, rest: Duration) {
+fn report(
+    size: usize,
+    mut ours: Vec<Duration>,
+    mut theirs: Vec<Duration>,
+    left: usize,
+    rest: Duration,
+) -> serde_json::Value {
     let records = f64::from(u32::try_from(size * ours.len()).expect("a few million"));
     let sustained = records / (ours.iter().sum::<Duration>() + rest).as_secs_f64();
     let line = |times: &mut Vec<Duration>| {
@@ -130,6 +145,14 @@ fn report(size: usize, mut ours: Vec<Duration>, mut theirs: Vec<Duration>, left:
         our_p99 / their_p99,
         sustained / their_rate,
     );
+    json!({
+        "records": size,
+        "store_per_second": our_rate,
+        "sustained_per_second": sustained,
+        "bare_per_second": their_rate,
+        "store_p99_us": our_p99,
+        "bare_p99_us": their_p99,
+    })
 }
 
 /// Orders as they come and are paid.

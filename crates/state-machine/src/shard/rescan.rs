@@ -97,11 +97,20 @@ impl Shard {
     /// Whether a new payment may be taken as far as others of the same sale go. If not it is answered here, now or
     /// later.
     pub(super) fn may_go(&mut self, request: &PayRequest, now: Now) -> bool {
-        if request.till == 0 || self.draining || planted!(RescanIgnored) {
+        if request.till == 0 || planted!(RescanIgnored) {
             return true;
         }
         match self.in_the_way(request, now.tick) {
             InTheWay::Nothing => true,
+            // It is refused whatever stands in its way. But its till is there, and hears of that.
+            InTheWay::Refuse(order) if self.draining => {
+                self.prompt(order, now);
+                true
+            }
+            InTheWay::Going(orders) if self.draining => {
+                orders.into_iter().for_each(|order| self.prompt(order, now));
+                true
+            }
             InTheWay::Refuse(order) => {
                 // Told how it stands; and asking for that is what the till does.
                 self.refuse_for(request, order);

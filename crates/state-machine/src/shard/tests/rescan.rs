@@ -179,3 +179,17 @@ fn a_second_that_does_not_wait_is_no_till_that_listens() {
     rig.run("mark +1");
     assert!(rig.words().starts_with("REVERSING(absent_till)"), "{}", rig.diary());
 }
+
+/// A process that stops takes no payment; but the till that wants one stands there, and money that waits for a till is
+/// kept.
+#[test]
+fn a_second_at_a_process_that_stops_is_a_till_all_the_same() {
+    for rule in [RescanRule::Settle, RescanRule::Refuse] {
+        let mut rig = Rig::configured(|config| {
+            config.rescans = Rescans::new(Rescan { rule, window_ms: WINDOW_MS }, []);
+            config.absences = Absences::new(Absence { rule: AbsentTill::Reverse, after_ms: 20_000 }, []);
+        });
+        rig.run("pay a:A7 gone +5s q:paid +19s mark drain @2 pay @1 +2s");
+        assert_eq!(rig.words(), "pay=USERPAYING refused=Stopping PAID(B4)", "{rule:?}: {}", rig.diary());
+    }
+}
