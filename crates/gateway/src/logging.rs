@@ -38,7 +38,13 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(&log.filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    // A line that cannot be written, since its disk is full, is lost. Said on standard error, as is usual, it would be a
+    // panic: that is where the log goes.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(false)
+        .log_internal_errors(false);
     Ok(match log.format {
         LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
         LogFormat::Plain => Box::new(builder.finish()),
