@@ -162,7 +162,8 @@ mod tests {
         };
         assert_eq!(at(0, 2, 0), ["20261114", "20261120"]);
         assert_eq!(at(1, 2, 0), ["20261114", "20261120", "20261121"]);
-        assert_eq!(at(1, 2, 10), ["20261120", "20261121"], "ten days and no more");
+        assert_eq!(at(1, 2, 10).len(), 3, "ten days are kept");
+        assert_eq!(at(1, 2, 9), ["20261120", "20261121"], "nine days and no more");
         assert_eq!(at(1, 0, 0), ["20261120", "20261121", "20261122", "20261123"], "all but today");
     }
 

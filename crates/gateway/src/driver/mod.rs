@@ -4,6 +4,7 @@
 //! the batches of all shards together; each call to a wallet is one task that ends in one reply.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -332,7 +333,8 @@ fn shard_of(key: &OrderKey, shards: usize) -> usize {
 /// What no process can go on from: it ends, and recovery decides.
 fn fatal(why: &str) -> ! {
     tracing::error!("{why}");
-    eprintln!("hufu: {why}");
+    // Where it cannot be written either, the code has to say it.
+    let _ = writeln!(std::io::stderr(), "hufu: {why}");
     std::process::exit(70)
 }
 
