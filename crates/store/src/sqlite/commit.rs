@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ impl Write<'_> {
             })?;
             shared.mark.put_recent(&stamp);
             hot.records = hot.records.saturating_add(applied.len());
+            shared.waiting.store(hot.waiting(), Ordering::Relaxed);
             let keys: Vec<OrderKey> = applied.iter().map(|(record, _)| record.key).collect();
             let entry = |(record, is_event)| Entry { commit, record, is_event };
             shared.recent.publish(applied.into_iter().map(entry));
@@ -157,7 +159,7 @@ fn with_room(
 ) -> Result<MutexGuard<'_, Hot>, CommitError> {
     // A call without records asks only whether this writer is still the one.
     let is_full = |hot: &mut Hot| {
-        let waiting = hot.records.saturating_add(hot.folding);
+        let waiting = hot.waiting();
         more > 0 && waiting > 0 && (waiting.saturating_add(more) > backlog_max || hot.is_full)
     };
     let mut hot = locked(&shared.hot);
@@ -167,7 +169,7 @@ fn with_room(
     }
     if is_full(&mut hot) {
         let why = hot.stalled.as_deref().unwrap_or("the disk is too slow");
-        let waiting = hot.records.saturating_add(hot.folding);
+        let waiting = hot.waiting();
         let why = format!("{waiting} recent records wait to be put into the database ({why})");
         return Err(CommitError::Busy(why));
     }

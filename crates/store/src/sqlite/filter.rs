@@ -131,9 +131,9 @@ impl Numbers {
 }
 
 /// The filter in use, and the one that is to follow.
-pub(super) struct Filter(RwLock<(Arc<Numbers>, Option<Arc<Numbers>>)>);
+pub(super) struct Known(RwLock<(Arc<Numbers>, Option<Arc<Numbers>>)>);
 
-impl Filter {
+impl Known {
     pub(super) const fn new(numbers: Arc<Numbers>) -> Self {
         Self(RwLock::new((numbers, None)))
     }

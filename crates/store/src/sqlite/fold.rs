@@ -25,24 +25,10 @@ use super::tally::{self, Share, Tally};
 use crate::contract::{CommitError, Day, Fence};
 use crate::seal::Sealer;
 
-static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let parameters: Vec<String> = (1..=CHECKSUM).map(|at| format!("?{at}")).collect();
-    format!(
-        "INSERT INTO payments ({}, checksum) VALUES ({}) ON CONFLICT (merchant, out_trade_no) DO NOTHING",
-        COLUMNS.join(", "),
-        parameters.join(", "),
-    )
-});
+static INSERT: LazyLock<String> = LazyLock::new(|| insert(""));
 
 /// The same under a number that the row had before.
-static INSERT_AT: LazyLock<String> = LazyLock::new(|| {
-    let parameters: Vec<String> = (1..=SEQ).map(|at| format!("?{at}")).collect();
-    format!(
-        "INSERT INTO payments ({}, checksum, seq) VALUES ({}) ON CONFLICT DO NOTHING",
-        COLUMNS.join(", "),
-        parameters.join(", "),
-    )
-});
+static INSERT_AT: LazyLock<String> = LazyLock::new(|| insert(", seq"));
 
 /// Replaces everything but the key and `accepted_at`.
 static UPDATE: LazyLock<String> = LazyLock::new(|| update(&[]));
@@ -62,6 +48,16 @@ const FOLDED: &str = "SELECT folded FROM store WHERE id = 1";
 
 /// Behind the columns and the checksum: which row an update is for.
 const SEQ: usize = CHECKSUM + 1;
+
+fn insert(more: &str) -> String {
+    let last = if more.is_empty() { CHECKSUM } else { SEQ };
+    let parameters: Vec<String> = (1..=last).map(|at| format!("?{at}")).collect();
+    format!(
+        "INSERT INTO payments ({}, checksum{more}) VALUES ({}) ON CONFLICT DO NOTHING",
+        COLUMNS.join(", "),
+        parameters.join(", "),
+    )
+}
 
 fn update(left_alone: &[&str]) -> String {
     let fixed = ["merchant", "out_trade_no", "accepted_at"];

@@ -36,6 +36,7 @@ mod upgrade;
 mod view;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ use state_machine::{MerchantId, OrderKey, Record};
 use self::archive::{Archives, Named, Shelf};
 use self::checkpoint::Due;
 use self::commit::Write;
-use self::filter::{Filling, Filter as Known, Numbers};
+use self::filter::{Filling, Known, Numbers};
 use self::gate::Gate;
 use self::layer::Layer;
 use self::lock::WriterLock;
@@ -198,6 +199,7 @@ impl SqliteStore {
             recent: Arc::new(Recent::new(last)),
             filter: Known::new(Arc::clone(&numbers)),
             hot: Mutex::new(Hot { journal, records: 0, folding: 0, stalled: None, is_full: false }),
+            waiting: AtomicUsize::new(0),
             room: Condvar::new(),
             folder: Mutex::new(Folder::new(own, Shelf::new(&layer, &archives), due)),
             archives,

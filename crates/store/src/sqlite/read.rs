@@ -101,6 +101,15 @@ impl Reads<'_> {
         rows.next()?.map(|row| self.take(row)).transpose()
     }
 
+    /// The row under `key`, here or in an archive.
+    pub(super) fn row_or_archived(
+        &self,
+        key: &OrderKey,
+        shelf: &Shelf,
+    ) -> rusqlite::Result<Option<Result<Record, (Damaged, u32)>>> {
+        self.row(key)?.map_or_else(|| shelf.row(key, self.sealer), |found| Ok(Some(found)))
+    }
+
     /// The oldest of those that `passes`.
     pub(super) fn by_transaction(
         &self,
@@ -224,8 +233,7 @@ impl Reads<'_> {
         events.into_iter().for_each(&mut *damaged);
         self.explained(&tally, &seen)?;
         for key in recent.keys() {
-            let is_new = || Ok(self.row(key)?.is_none() && shelf.row(key, self.sealer)?.is_none());
-            if is_new().map_err(|error: rusqlite::Error| unreadable(&error))? {
+            if self.row_or_archived(key, shelf).map_err(|error| unreadable(&error))?.is_none() {
                 sound = sound.saturating_add(1);
             }
         }

@@ -3,6 +3,7 @@
 //! Locks are taken in this order: what folds, the files, the memory. A commit holds the files from its first lookup to
 //! its last word, so that nothing else is committed in between; who folds holds them only to begin a new file.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use rusqlite::Connection;
 
 use super::archive::{Archives, Named, Shelf};
 use super::checkpoint::Due;
-use super::filter::Filter;
+use super::filter::Known;
 use super::fold;
 use super::gate::Gate;
 use super::mark::Mark;
@@ -39,6 +40,13 @@ pub(super) struct Hot {
     pub(super) is_full: bool,
 }
 
+impl Hot {
+    /// Records that are not in the database.
+    pub(super) const fn waiting(&self) -> usize {
+        self.records.saturating_add(self.folding)
+    }
+}
+
 /// The database's own side.
 pub(super) struct Folder {
     conn: Connection,
@@ -60,9 +68,11 @@ pub(super) struct Shared {
     pub(super) gate: Arc<Gate>,
     pub(super) mark: Mark,
     pub(super) recent: Arc<Recent>,
-    pub(super) filter: Filter,
+    pub(super) filter: Known,
     pub(super) archives: Arc<Archives>,
     pub(super) hot: Mutex<Hot>,
+    /// Records that wait to be put into the database, for who must not wait for a commit to hear it.
+    pub(super) waiting: AtomicUsize,
     /// Something was folded.
     pub(super) room: Condvar,
     pub(super) folder: Mutex<Folder>,
@@ -77,8 +87,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Records that wait to be put into the database.
     pub(super) fn backlog(&self) -> usize {
-        let hot = locked(&self.hot);
-        hot.records.saturating_add(hot.folding)
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Puts everything that was committed until now into the database.
@@ -119,6 +128,7 @@ impl Shared {
                 folder.sealed = None;
                 self.recent.set_folded(sealed.commit);
                 hot.folding = 0;
+                self.waiting.store(hot.waiting(), Ordering::Relaxed);
                 hot.stalled = None;
                 hot.is_full = false;
                 self.room.notify_all();

@@ -35,15 +35,10 @@ impl View<'_> {
     pub(super) fn find(&self, key: &OrderKey) -> Result<Option<Record>, StoreError> {
         match self.recent.latest(key) {
             Some(record) => Ok(Some(Record::clone(&record))),
-            None => known(self.stored(key).map_err(|error| unreadable(&error))?),
-        }
-    }
-
-    /// The row under `key`, in the database or in an archive.
-    fn stored(&self, key: &OrderKey) -> rusqlite::Result<Option<Result<Record, (Damaged, u32)>>> {
-        match self.reads().row(key)? {
-            Some(found) => Ok(Some(found)),
-            None => self.shelf.row(key, self.sealer),
+            None => {
+                let stored = self.reads().row_or_archived(key, self.shelf);
+                known(stored.map_err(|error| unreadable(&error))?)
+            }
         }
     }
 

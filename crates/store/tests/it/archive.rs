@@ -5,8 +5,8 @@ use state_machine::record::{Held, State};
 use state_machine::shard::Outcome;
 use state_machine::{MerchantId, Record, UnixMs};
 use store::{
-    Archived, Day, EventQuery, Events, Filter, OpenError, Options, Progress, SqliteReader, SqliteStore,
-    Store, StoreError,
+    Archived, CommitError, Day, EventQuery, Events, Filter, OpenError, Options, Progress, SqliteReader,
+    SqliteStore, Store, StoreError,
 };
 
 use crate::support::{
@@ -292,4 +292,80 @@ fn only_what_an_archive_has_can_be_deleted() {
     // Of that day only what is open or held is left.
     let refused = place.sql().execute("DELETE FROM payments WHERE out_trade_no LIKE 'day20778%'", []);
     assert!(refused.expect_err("refused").to_string().contains("is never deleted"));
+}
+
+#[test]
+fn a_file_that_has_more_than_the_database_is_never_made_anew() {
+    let place = Place::new();
+    let (store, _) = filled(&place);
+    archive(&store);
+    drop(store);
+    // Beside another database, of which nobody has archived this day: an old copy, say.
+    let other = Place::new();
+    let mut store = other.open();
+    for record in payment(BEFORE, 1, 7, State::Failed) {
+        apply(&mut store, &[record]);
+    }
+    apply(&mut store, &payment(TODAY, 1, 7, State::Accepted));
+    store.fold().expect("a sound disk");
+    std::fs::copy(file(&place), file(&other)).expect("a copy");
+    let mut archivist = store.archivist().expect("a sound disk");
+    let error = archivist.archive(TODAY, &mut || true).expect_err("refused");
+    assert!(matches!(&error, CommitError::Busy(why) if why.contains("-day-20261121")), "{error}");
+    assert_eq!(
+        std::fs::read(file(&other)).expect("it is there"),
+        std::fs::read(file(&place)).expect("it is there")
+    );
+    std::fs::remove_file(file(&other)).expect("moved away");
+    assert!(matches!(archivist.archive(TODAY, &mut || true), Ok(Progress::Day(_))));
+}
+
+#[test]
+fn an_entry_that_was_changed_ends_archiving_before_it_touches_a_file() {
+    let _covers = covers::covers(&["DB-17"]);
+    let place = Place::new();
+    let (store, records) = filled(&place);
+    archive(&store);
+    let whole = std::fs::read(file(&place)).expect("an archive");
+    assert_eq!(place.sql().execute("UPDATE archives SET away = away + 1", []), Ok(1));
+    let mut archivist = store.archivist().expect("a sound disk");
+    assert!(archivist.archive(TODAY, &mut || true).is_err());
+    assert!(archivist.give_up(TODAY).is_err());
+    assert_eq!(std::fs::read(file(&place)).expect("it is there"), whole);
+    let mut outside = SqliteReader::open(&place.path(), &seal_key()).expect("a reader");
+    assert!(outside.find(&records[3].key).is_err(), "what is not found is not called absent");
+    drop((archivist, store));
+    let error = SqliteStore::open(&place.path(), &seal_key(), Options::default()).expect_err("refused");
+    assert!(matches!(error, OpenError::Contradicts { .. }), "{error}");
+}
+
+#[test]
+fn many_archives_are_read_with_few_descriptors() {
+    let _covers = covers::covers(&["INV-24"]);
+    let place = Place::new();
+    let mut store = place.open();
+    let days: Vec<Day> = (3..20).map(|ago| Day(TODAY.0 - ago)).collect();
+    let mut records = Vec::new();
+    for day in days.iter().rev() {
+        for record in payment(*day, 1, 1, State::Failed) {
+            apply(&mut store, std::slice::from_ref(&record));
+            records.push(record);
+        }
+    }
+    apply(&mut store, &payment(TODAY, 1, 1, State::Accepted));
+    apply(&mut store, &payment(TODAY, 1, 2, State::Accepted));
+    store.fold().expect("a sound disk");
+    assert_eq!(archive(&store).len(), days.len());
+    let mut reader = store.reader().expect("a reader");
+    for _ in 0..2 {
+        for record in records.iter().filter(|record| record.version == 2) {
+            assert_eq!(reader.find(&record.key), Ok(Some(record.clone())));
+        }
+        assert_eq!(reader.list(&Filter::default()).expect("readable").records.len(), days.len() + 2);
+    }
+    let folder = place.dir.path().canonicalize().expect("a folder");
+    let open = std::fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let archives = open.filter(|path| path.starts_with(&folder) && path.to_string_lossy().contains("-day-"));
+    assert_eq!(archives.count(), 12);
 }

@@ -76,14 +76,13 @@ impl Archivist {
 
     /// Archives the oldest day before `before` that is not archived yet: copies what is closed, and deletes it in the
     /// database once the copy is durable. `go_on` is asked every few thousand rows, with no lock held: it may wait, so
-    /// that others get the processor, or say that the work is to end for now.
+    /// that others get the processor, or say that this call is to end.
     ///
     /// # Errors
     ///
     /// [`CommitError`], as a commit has it. What was copied or deleted until then stands, and the next call goes on.
     pub fn archive(&mut self, before: Day, go_on: &mut dyn FnMut() -> bool) -> Result<Progress, CommitError> {
-        let entries = self.read(|conn| entry::all(conn, &self.shared.sealer))?;
-        let entries: Vec<Entry> = entries.into_iter().flatten().collect();
+        let entries = self.read(|conn| entry::sound(conn, &self.shared.sealer))?;
         // A crash came between naming it and the last of its rows.
         if let Some(entry) = entries.iter().find(|entry| !entry.settled && !entry.dropped) {
             return self.settle(entry.day, go_on);
@@ -125,9 +124,9 @@ impl Archivist {
     ///
     /// As [`Archivist::archive`].
     pub fn give_up(&mut self, before: Day) -> Result<Vec<Day>, CommitError> {
-        let entries = self.read(|conn| entry::all(conn, &self.shared.sealer))?;
+        let entries = self.read(|conn| entry::sound(conn, &self.shared.sealer))?;
         let mut days = Vec::new();
-        for entry in entries.into_iter().flatten().filter(|entry| entry.settled && entry.day < before) {
+        for entry in entries.into_iter().filter(|entry| entry.settled && entry.day < before) {
             let path = path_of(&self.path, entry.day);
             if !entry.dropped {
                 self.write(|conn, shared| {

@@ -129,10 +129,22 @@ pub(in super::super) fn all(conn: &Connection, sealer: &Sealer) -> rusqlite::Res
     rows.collect()
 }
 
+/// All of them, the newest day first; an error if one was changed. Passed over, its archive would be made anew from what
+/// little of the day the database still has.
+pub(in super::super) fn sound(conn: &Connection, sealer: &Sealer) -> rusqlite::Result<Vec<Entry>> {
+    let entries: Option<Vec<Entry>> = all(conn, sealer)?.into_iter().collect();
+    entries.ok_or_else(|| rusqlite::Error::ToSqlConversionFailure(Box::new(Unsound)))
+}
+
 /// The archive of `day`.
 pub(super) fn of(day: Day, conn: &Connection, sealer: &Sealer) -> rusqlite::Result<Option<Entry>> {
-    Ok(all(conn, sealer)?.into_iter().flatten().find(|entry| entry.day == day))
+    Ok(sound(conn, sealer)?.into_iter().find(|entry| entry.day == day))
 }
+
+/// A row about an archive was changed, or was written under another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what the store says of an archive is damaged")]
+struct Unsound;
 
 /// What the entries add to the sums of the store.
 pub(in super::super) fn sum(entries: &[Entry], sealer: &Sealer) -> Share {

@@ -52,16 +52,42 @@ pub(super) enum Made {
     Stopped,
 }
 
-/// Makes the file at `path`, in place of one that nobody names.
+/// Makes the file at `path`, in place of one that nobody names: what a crash has left, whose payments are all in the
+/// database yet. One that has any that is not there is no such leftover, and stays.
 pub(super) fn make(
     source: &Source<'_>,
     layer: &Layer,
     path: &Path,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Made, String> {
+    if layer.holds_something(path) && has_more(source, layer, path) {
+        return Err(format!(
+            "{} has payments that the database does not have; is the database an old copy? Move that file away, or put the \
+             database back that belongs to it",
+            path.display()
+        ));
+    }
     layer.remove_database(path).map_err(|error| error.to_string())?;
     layer.create(path).map_err(|error| error.to_string())?;
     fill(source, layer, path, go_on).map_err(|error| error.to_string())
+}
+
+/// Whether an archive that nobody names has a payment that the database has not. One that cannot be read was not finished.
+fn has_more(source: &Source<'_>, layer: &Layer, path: &Path) -> bool {
+    let look = || {
+        let archive = super::connect(layer, path)?;
+        let mut rows = archive.prepare("SELECT merchant, out_trade_no FROM payments")?;
+        let mut rows = rows.query([])?;
+        let mut there =
+            source.conn.prepare("SELECT 1 FROM payments WHERE merchant = ?1 AND out_trade_no = ?2")?;
+        while let Some(row) = rows.next()? {
+            if !there.exists(params![row.get_ref(0)?.as_i64()?, row.get_ref(1)?.as_str()?])? {
+                return Ok(true);
+            }
+        }
+        Ok::<_, rusqlite::Error>(false)
+    };
+    look().unwrap_or(false)
 }
 
 fn fill(

@@ -35,6 +35,8 @@ use super::tally::StoreId;
 use crate::contract::{Damaged, Day};
 use crate::seal::Sealer;
 
+/// Archives that each reader has open: with six readers fewer descriptors than are kept for the store.
+const OPEN_MAX: usize = 12;
 /// KiB of pages that each reader of an archive keeps in memory.
 const CACHE_KIB: i64 = 512;
 
@@ -125,6 +127,7 @@ fn connect(layer: &Layer, path: &Path) -> rusqlite::Result<Connection> {
 pub(super) struct Shelf {
     layer: Layer,
     archives: Arc<Archives>,
+    /// The one used last is at the end.
     open: RefCell<Vec<(Day, Connection)>>,
 }
 
@@ -141,8 +144,8 @@ impl Shelf {
 
     /// Takes up what the database names, where no writer of this process says what is new.
     pub(super) fn refresh(&self, store: &Path, conn: &Connection, sealer: &Sealer) -> rusqlite::Result<()> {
-        let named = entry::all(conn, sealer)?;
-        let named = || named.iter().flatten().filter(|entry| !entry.dropped).map(|entry| entry.day);
+        let named = entry::sound(conn, sealer)?;
+        let named = || named.iter().filter(|entry| !entry.dropped).map(|entry| entry.day);
         if !named().eq(self.list().iter().map(|archive| archive.day)) {
             let archive = |day| Arc::new(Archive { day, path: path_of(store, day), numbers: None });
             self.archives.change(|list| *list = named().map(archive).collect());
@@ -158,18 +161,23 @@ impl Shelf {
         look: impl FnOnce(Reads<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
         let mut open = self.open.borrow_mut();
-        if !open.iter().any(|(day, _)| *day == archive.day) {
+        let conn = if let Some(at) = open.iter().position(|(day, _)| *day == archive.day) {
+            open.remove(at).1
+        } else {
             let list = self.list();
             let is_named = |day: Day| list.iter().any(|archive| archive.day == day);
             open.retain(|(day, _)| is_named(*day));
+            let too_many = open.len().saturating_sub(OPEN_MAX.saturating_sub(1));
+            open.drain(..too_many);
             match connect(&self.layer, &archive.path) {
-                Ok(conn) => open.push((archive.day, conn)),
+                Ok(conn) => conn,
                 Err(_) if !is_named(archive.day) => return Ok(None),
                 Err(error) => return Err(error),
             }
-        }
-        let conn = open.iter().find(|(day, _)| *day == archive.day).map(|(_, conn)| conn);
-        conn.map(|conn| look(Reads { conn, sealer })).transpose()
+        };
+        let looked = look(Reads { conn: &conn, sealer });
+        open.push((archive.day, conn));
+        looked.map(Some)
     }
 
     /// The archives that may have the payment under `key`.

@@ -98,13 +98,11 @@ fn load(
             let before = match recent.latest(&record.key) {
                 Some(before) => Some(Step::of(&before).shows()),
                 None if record.version > 1 => {
-                    let key = &record.key;
-                    let stored = || match reads.row(key)? {
-                        Some(found) => Ok(Some(found)),
-                        None => shelf.row(key, sealer),
-                    };
-                    let stored = stored().map_err(|error| unreadable(&error))?;
-                    stored.and_then(Result::ok).map(|record| Step::of(&record).shows())
+                    let stored = reads.row_or_archived(&record.key, shelf);
+                    stored
+                        .map_err(|error| unreadable(&error))?
+                        .and_then(Result::ok)
+                        .map(|record| Step::of(&record).shows())
                 }
                 None => None,
             };
