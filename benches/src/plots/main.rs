@@ -23,7 +23,12 @@ fn main() {
     draw(&to("delay-against-load.svg"), &delay_against_load(&data("benches/data/planner.jsonl")));
     draw(&to("cost-against-pending.svg"), &cost_against_pending(&data("benches/data/pending.jsonl")));
     draw(&to("told-delay.svg"), &told_delay(&data("tests/data/checker.jsonl")));
-    draw(&to("latency.svg"), &latency(&data("benches/data/cost.jsonl")));
+    match latency(&data("benches/data/cost.jsonl")) {
+        Some(figure) => draw(&to("latency.svg"), &figure),
+        None => println!(
+            "not drawn: latency.svg; `checker cost --record benches/data/cost.jsonl` measures what it shows"
+        ),
+    }
 }
 
 /// One JSON object a line.
@@ -133,23 +138,24 @@ fn told_delay(rows: &[Value]) -> Figure {
     }
 }
 
-/// How long a payment without password takes its till, alone at the wallet, through nginx, through the switch.
-fn latency(rows: &[Value]) -> Figure {
+/// How long a payment without password takes its till, alone at the wallet, through nginx, through the switch; `None` if
+/// no run has kept these percentiles.
+fn latency(rows: &[Value]) -> Option<Figure> {
     let ways = [
         ("the wallet alone", "latency_of_the_wallet_alone_p50_p90_p99_p999_us"),
         ("through nginx", "latency_of_nginx_p50_p90_p99_p999_us"),
         ("through the switch", "latency_of_the_switch_p50_p90_p99_p999_us"),
     ];
-    let last = rows.iter().rfind(|row| row[ways[0].1].is_array()).expect("the campaign `cost` has run");
+    let last = rows.iter().rfind(|row| row[ways[0].1].is_array())?;
     let line = |(name, column): (&str, &str)| {
         let us = last[column].as_array().into_iter().flatten().filter_map(Value::as_f64);
         let points = [50.0, 90.0, 99.0, 99.9].into_iter().zip(us.map(|us| us / 1_000.0));
         Line { name: name.to_owned(), points: points.collect() }
     };
-    Figure {
+    Some(Figure {
         title: format!("A payment at {} a second", number(last, "rate_of_the_latencies_payments_s")),
         x: Axis { name: "per cent of the payments".to_owned(), ..Axis::default() },
         y: Axis { name: "milliseconds".to_owned(), is_log: true },
         panels: vec![Panel { title: text(last, "date").to_owned(), lines: ways.map(line).to_vec() }],
-    }
+    })
 }

@@ -13,7 +13,7 @@ use super::super::layer::Layer;
 use super::super::shared::{Shared, locked};
 use super::super::tally::{self, StoreId};
 use super::super::{Options, schema};
-use super::entry::{self, Entry};
+use super::entry;
 use super::make::{self, Made, Source};
 use super::{Archive, Shelf, moving, path_of};
 use crate::contract::{CommitError, Day};
