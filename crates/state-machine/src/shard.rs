@@ -161,12 +161,6 @@ impl Shard {
         self.config.rescans = rescans;
     }
 
-    /// The requests that wait for an order, also of tills that have hung up: for [`Input::Attended`].
-    pub fn waiting(&self, order: OrderRef) -> impl Iterator<Item = Ticket> {
-        let entry = self.orders.get(order).into_iter();
-        entry.flat_map(|entry| &entry.waiters).map(|waiter| waiter.ticket)
-    }
-
     /// The key of an order that is in memory.
     #[must_use]
     pub fn key(&self, order: OrderRef) -> Option<OrderKey> {
@@ -209,12 +203,6 @@ impl Shard {
         }
         self.grant(now);
         self.poll_batch()
-    }
-
-    /// Requests so far that found as many waiting for their order as may.
-    #[must_use]
-    pub const fn crowded(&self) -> u64 {
-        self.crowded
     }
 
     /// The next thing to do, if there is one.

@@ -62,6 +62,18 @@ const fn is_refused(record: &Record) -> bool {
 }
 
 impl Shard {
+    /// The requests that wait for an order, also of tills that have hung up: for [`Input::Attended`].
+    pub fn waiting(&self, order: OrderRef) -> impl Iterator<Item = Ticket> {
+        let entry = self.orders.get(order).into_iter();
+        entry.flat_map(|entry| &entry.waiters).map(|waiter| waiter.ticket)
+    }
+
+    /// Requests so far that found as many waiting for their order as may.
+    #[must_use]
+    pub const fn crowded(&self) -> u64 {
+        self.crowded
+    }
+
     /// Answers at once if that is possible, or lets the request wait. Where as many wait as may, it is
     /// answered from what is durable, or refused (`false`) while nothing is.
     pub(super) fn wait(&mut self, order: OrderRef, waiter: Waiter) -> bool {

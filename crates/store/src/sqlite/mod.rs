@@ -13,6 +13,7 @@ mod checkpoint;
 #[doc(hidden)]
 pub mod codec;
 mod commit;
+mod depth;
 mod error;
 mod events;
 mod filter;
@@ -67,6 +68,7 @@ use crate::contract::{
 use crate::seal::{SealKey, Sealer};
 
 pub use self::archive::archivist::{Archived, Archivist, Progress};
+pub use self::depth::Depth;
 pub use self::error::OpenError;
 pub use self::merchants::MerchantBook;
 pub use self::opening::Opening;
@@ -291,7 +293,7 @@ impl SqliteStore {
     #[must_use]
     pub fn depth(&self) -> Depth {
         let backlog_max = usize::try_from(self.options.backlog_max).unwrap_or(usize::MAX);
-        Depth { shared: Arc::clone(&self.shared), backlog_max }
+        Depth::new(Arc::clone(&self.shared), backlog_max)
     }
 
     /// Moves the log into the database on the calling thread: the checker wants its steps in one order.
@@ -307,39 +309,6 @@ impl SqliteStore {
     fn view(&self) -> View<'_> {
         let (conn, sealer) = (&self.conn, &*self.shared.sealer);
         View { conn, sealer, recent: &self.shared.recent, shelf: &self.shelf }
-    }
-}
-
-/// How much a store has to do yet, and has put away; see [`SqliteStore::depth`].
-#[derive(Clone)]
-pub struct Depth {
-    shared: Arc<Shared>,
-    backlog_max: usize,
-}
-
-impl Depth {
-    /// Records that wait to be put into the database.
-    #[must_use]
-    pub fn backlog(&self) -> usize {
-        self.shared.backlog()
-    }
-
-    /// How many may.
-    #[must_use]
-    pub const fn backlog_max(&self) -> usize {
-        self.backlog_max
-    }
-
-    /// Days that have a file of their own.
-    #[must_use]
-    pub fn archives(&self) -> usize {
-        self.shared.archives.count()
-    }
-}
-
-impl std::fmt::Debug for Depth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Depth").field("backlog_max", &self.backlog_max).finish_non_exhaustive()
     }
 }
 
