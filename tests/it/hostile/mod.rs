@@ -64,25 +64,34 @@ impl Log {
         String::from_utf8(self.bytes.lock().expect("the log is whole").clone()).expect("text")
     }
 
-    /// The lines about one connection, once one of them names a refusal; after `LOG_LAG` what there is.
-    async fn refusal(&self, till: SocketAddr) -> String {
+    /// Where the next line will stand: ports are used again, so what is said of one connection is read from here.
+    fn end(&self) -> usize {
+        self.bytes.lock().expect("the log is whole").len()
+    }
+
+    /// The lines about one connection since `start`, once one of them names a refusal; after `LOG_LAG` what there is.
+    async fn refusal(&self, start: usize, till: SocketAddr) -> String {
         let named = async {
             loop {
                 let written = self.written.notified();
-                let lines = self.of(till);
+                let lines = self.of(start, till);
                 if lines.contains("refused") {
                     return lines;
                 }
                 written.await;
             }
         };
-        timeout(LOG_LAG, named).await.unwrap_or_else(|_| self.of(till))
+        timeout(LOG_LAG, named).await.unwrap_or_else(|_| self.of(start, till))
     }
 
-    /// The lines about one connection.
-    fn of(&self, till: SocketAddr) -> String {
+    /// The lines about one connection since `start`.
+    fn of(&self, start: usize, till: SocketAddr) -> String {
         let name = format!("peer={till} ");
-        self.text().lines().filter(|line| format!("{line} ").contains(&name)).collect::<Vec<_>>().join("\n")
+        self.text()[start..]
+            .lines()
+            .filter(|line| format!("{line} ").contains(&name))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -217,10 +226,11 @@ async fn hostile(world: &World, switch: &Switch, log: &Log, road: &Road, classes
     let mut wrong = Vec::new();
     let mut sent = 0;
     for (n, class) in classes.iter().enumerate() {
-        let before = asked(world);
+        let (before, start) = (asked(world), log.end());
         let Some((till, bytes)) = road.send(at, &class.bytes, class.cut).await else { continue };
         sent += 1;
-        let logged = if class.want.is_logged() { log.refusal(till).await } else { log.of(till) };
+        let logged =
+            if class.want.is_logged() { log.refusal(start, till).await } else { log.of(start, till) };
         let judged = judge(class, &bytes, &logged);
         let after = works(road, at, &format!("NOBODY-{n:06}")).await;
         let after = after.map_err(|what| format!("{}: {what}", class.name));
