@@ -4,7 +4,7 @@
 //! held back until the batch that explains it is committed, and no call goes out for an order that has a
 //! record under way. One batch is under way at a time; the next gathers meanwhile. Source: DESIGN §1.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use planted::planted;
@@ -106,7 +106,6 @@ struct Entry {
 pub struct Shard {
     config: Config,
     orders: Orders,
-    index: HashMap<OrderKey, OrderRef>,
     wheel: Wheel<OrderRef>,
     planner: Planner,
     breakers: Breakers,
@@ -134,7 +133,6 @@ impl Shard {
         Self {
             orders: Orders::new(config.orders_max),
             config,
-            index: HashMap::new(),
             wheel: Wheel::new(now),
             planner,
             breakers: Breakers::default(),
@@ -176,12 +174,11 @@ impl Shard {
     /// Takes up an open order after a restart. Call it for each, then [`Shard::step`] at once; recovered
     /// orders are taken even over `orders_max`, since what was accepted is finished.
     pub fn recover(&mut self, record: Record, now: Now) {
-        let key = record.key;
         if planted!(ReversingNotRecovered) && record.state == State::Reversing {
             return;
         }
         let payment = Payment::recover(record, now, self.config.boot, &self.config.policy);
-        let order = self.insert(key, payment, now);
+        let order = self.insert(payment, now);
         if let Some(entry) = self.orders.get_mut(order) {
             entry.durable = Some(Arc::clone(&entry.latest));
             self.released.push_back(Action::Publish { order, record: Arc::clone(&entry.latest) });
@@ -219,13 +216,13 @@ impl Shard {
     /// Orders in memory.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.orders.len()
     }
 
     /// Whether no order is in memory.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.orders.len() == 0
     }
 
     /// Queries asked within the last second, and how many may be.
@@ -243,8 +240,7 @@ impl Shard {
     /// The newest record of `key`, durable or under way, if the order is in memory.
     #[must_use]
     pub fn record(&self, key: &OrderKey) -> Option<&Arc<Record>> {
-        let order = self.index.get(key)?;
-        self.orders.get(*order).map(|entry| &entry.latest)
+        self.orders.get(self.orders.find(key)?).map(|entry| &entry.latest)
     }
 
     fn handle(&mut self, input: Input, now: Now) {
@@ -333,7 +329,7 @@ impl Shard {
         self.orders.get(order).map(|entry| (entry.latest.key.merchant, entry.latest.provider))
     }
 
-    fn insert(&mut self, key: OrderKey, payment: Payment, now: Now) -> OrderRef {
+    fn insert(&mut self, payment: Payment, now: Now) -> OrderRef {
         let latest = payment.shared_record();
         let since = self.accepted_tick(&latest, now);
         let order = self.orders.insert(Entry {
@@ -356,7 +352,6 @@ impl Shard {
         if let Some(entry) = self.orders.get(order) {
             self.sales.add(order, &entry.latest);
         }
-        self.index.insert(key, order);
         self.count_owed(order);
         order
     }
@@ -442,7 +437,6 @@ impl Shard {
                 self.sales.remove(order, &entry.latest);
             }
             self.orders.remove(order);
-            self.index.remove(&key);
             self.released.push_back(Action::Retire { order, key });
             return;
         }
@@ -574,7 +568,7 @@ impl Shard {
         for entry in self.orders.iter() {
             let (calls, record) = (entry.under_way.is_some(), entry.undurable > 0);
             let queued = entry.queued.is_some_and(|(call, ..)| {
-                self.index.get(&entry.latest.key).is_some_and(|order| self.planner.holds(*order, call))
+                self.orders.find(&entry.latest.key).is_some_and(|order| self.planner.holds(order, call))
             });
             assert_eq!(queued, entry.queued.is_some(), "queued, but not in the planner: {entry:?}");
             let steps = u32::from(calls || record) + u32::from(queued);

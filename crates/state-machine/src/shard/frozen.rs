@@ -4,7 +4,6 @@
 //! Nothing of the shard is remade here: freezing takes its wheel and its configuration out, thawing puts them
 //! back and arms the timers again.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -34,7 +33,6 @@ pub struct Kept {
 #[derive(Clone, Debug)]
 pub struct Frozen {
     orders: Orders,
-    index: HashMap<OrderKey, OrderRef>,
     timers: Vec<(OrderRef, Tick)>,
     planner: Planner,
     breakers: Breakers,
@@ -61,21 +59,19 @@ impl Shard {
     pub fn freeze(mut self) -> (Frozen, Kept) {
         assert!(self.released.is_empty(), "actions are carried out before time stops");
         let mut timers = Vec::new();
-        for order in self.index.values() {
-            let Some(handle) = self.orders.get_mut(*order).and_then(|entry| entry.timer.take()) else {
+        for order in self.orders.refs().collect::<Vec<_>>() {
+            let Some(handle) = self.orders.get_mut(order).and_then(|entry| entry.timer.take()) else {
                 continue;
             };
-            timers.extend(self.wheel.deadline(handle).map(|at| (*order, at)));
+            timers.extend(self.wheel.deadline(handle).map(|at| (order, at)));
             self.wheel.cancel(handle);
         }
-        timers.sort_unstable();
         // It chooses among what waits for room, and would be the greater part of every state.
         self.planner.set_learned(Learned::default());
-        let Self { config, orders, index, wheel, planner, breakers, sales, gathering, under_way, .. } = self;
+        let Self { config, orders, wheel, planner, breakers, sales, gathering, under_way, .. } = self;
         let (next_batch, stalled, draining) = (self.next_batch, self.stalled, self.draining);
         let frozen = Frozen {
             orders,
-            index,
             timers,
             planner,
             breakers,
@@ -107,7 +103,6 @@ impl Frozen {
         Shard {
             config,
             orders,
-            index: self.index,
             wheel,
             planner: self.planner,
             breakers: self.breakers,
@@ -134,7 +129,7 @@ impl Frozen {
     /// The place of an order that is in memory.
     #[must_use]
     pub fn order(&self, key: &OrderKey) -> Option<OrderRef> {
-        self.index.get(key).copied()
+        self.orders.find(key)
     }
 
     /// The newest record of an order that is in memory.
@@ -150,7 +145,7 @@ impl Frozen {
     }
 
     fn entry(&self, key: &OrderKey) -> Option<&Entry> {
-        self.orders.get(*self.index.get(key)?)
+        self.orders.get(self.orders.find(key)?)
     }
 
     /// Hashes everything about one order that can still make a difference, as seen from `now`.
@@ -162,7 +157,7 @@ impl Frozen {
         let present = Present { now, policy: &config.policy };
         (self.stalled, self.draining, self.under_way.is_some()).hash(into);
         let Some((order, entry)) =
-            self.index.get(key).and_then(|order| Some((*order, self.orders.get(*order)?)))
+            self.orders.find(key).and_then(|order| Some((order, self.orders.get(order)?)))
         else {
             return;
         };

@@ -38,7 +38,7 @@ impl Shard {
             self.released.push_back(Action::Refuse { ticket, why });
             return;
         }
-        let order = self.insert(key, Payment::accept(request, now, self.config.boot), now);
+        let order = self.insert(Payment::accept(request, now, self.config.boot), now);
         self.record_first(order);
         if let Some(entry) = self.orders.get_mut(order) {
             entry.pay_ticket = Some(ticket);
@@ -66,7 +66,7 @@ impl Shard {
             let record = payment.shared_record();
             return self.released.push_back(Action::Answer { ticket, record, said: Said::Reversal });
         }
-        let order = self.insert(key, payment, now);
+        let order = self.insert(payment, now);
         self.record_first(order);
         self.wait(order, Waiter { ticket, asked: Asked::Reversal });
     }
@@ -114,12 +114,12 @@ impl Shard {
     /// The order of a key, if it is in memory.
     fn find(&self, key: &OrderKey) -> Option<OrderRef> {
         let twin = OrderKey { merchant: MerchantId(key.merchant.0 ^ 1), ..*key };
-        let others = || planted!(OtherTenantShown).then(|| self.index.get(&twin)).flatten();
-        self.index.get(key).or_else(others).copied()
+        let others = || planted!(OtherTenantShown).then(|| self.orders.find(&twin)).flatten();
+        self.orders.find(key).or_else(others)
     }
 
     /// Why no record can be made at the moment.
-    pub(super) const fn cannot_record(&self) -> Option<NotAccepted> {
+    pub(super) fn cannot_record(&self) -> Option<NotAccepted> {
         if self.stalled {
             Some(NotAccepted::StoreBusy)
         } else if !self.orders.has_room() {

@@ -249,7 +249,7 @@ impl Shard {
     /// The outcome of an order has reached a till. Only a paid one makes a difference: from here on the same amount
     /// from the same till is another sale.
     pub(super) fn on_heard(&mut self, key: &OrderKey, now: Now) {
-        let Some(order) = self.index.get(key).copied() else { return };
+        let Some(order) = self.orders.find(key) else { return };
         let Some(entry) = self.orders.get_mut(order) else { return };
         if entry.heard.is_none() && entry.latest.till != 0 && entry.latest.is_definite() {
             entry.heard = Some(now.tick);

@@ -58,7 +58,7 @@ fn a_payment_that_waits_has_one_record_and_half_a_kib() {
     let mut rig = rig::Rig::new();
     rig.run("pay:first a:A7 +5s q:userpaying");
     let shard = &rig.shard;
-    let entry = shard.index.get(&rig::key(1)).and_then(|order| shard.orders.get(*order)).unwrap();
+    let entry = shard.orders.find(&rig::key(1)).and_then(|order| shard.orders.get(order)).unwrap();
     let durable = entry.durable.as_ref().unwrap();
     assert!(Arc::ptr_eq(&entry.latest, durable), "what is durable is the newest");
     assert!(Arc::ptr_eq(&entry.payment.shared_record(), durable), "the payment has no copy of its own");

@@ -114,9 +114,7 @@ impl Shard {
     pub(super) fn drain(&mut self) {
         self.draining = true;
         self.refuse_behind();
-        let mut orders: Vec<OrderRef> = self.index.values().copied().collect();
-        orders.sort_unstable();
-        for order in orders {
+        for order in self.orders.refs().collect::<Vec<_>>() {
             self.answer_waiters(order);
         }
     }

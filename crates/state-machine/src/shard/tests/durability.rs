@@ -178,7 +178,7 @@ fn another_writer_fences_the_shard() {
     let (mut rig, batch) = begun();
     let now = rig.now();
     rig.shard.committed(batch.id, vec![Outcome::Applied], now).unwrap();
-    let order = *rig.shard.index.get(&key(1)).expect("in memory");
+    let order = rig.shard.orders.find(&key(1)).expect("in memory");
     assert_eq!(drain(&mut rig.shard), 2, "published and sent");
     let (row, fact) = super::facts::pay("A6", now.wall);
     let reply = Input::PayReply { order, left_at: Some(now.tick), row, fact };
@@ -240,7 +240,7 @@ fn a_damaged_row_stands_aside() {
     let (mut rig, batch) = begun();
     let now = rig.now();
     rig.shard.committed(batch.id, vec![Outcome::Applied], now).unwrap();
-    let order = *rig.shard.index.get(&key(1)).expect("in memory");
+    let order = rig.shard.orders.find(&key(1)).expect("in memory");
     drain(&mut rig.shard);
     let (row, fact) = super::facts::pay("A6", now.wall);
     let reply = Input::PayReply { order, left_at: Some(now.tick), row, fact };
