@@ -6,7 +6,8 @@
 //! count: budgets grow with it. At the end the wallet's ledger is held against the records, payment by payment.
 //!
 //! Each count runs in a process of its own. *Bytes* are resident memory with everything pending, beyond that of a process
-//! in which only the wallet model has the same payments. *CPU* is of the thread, around the switch's parts alone.
+//! in which only the wallet model has the same payments, and of both what they are with 1,000 payments: a switch that is
+//! idle, but has worked. *CPU* is of the thread, around the switch's parts alone.
 //!
 //! `cargo bench -p hufu-benches --bench pending [-- --json]`; it fails if a bar is missed: 1 KiB, and at
 //! 1,000,000 at most 1.5 × the CPU of 10,000.
@@ -23,6 +24,8 @@ const BYTES_MAX: u64 = 1_024;
 const GROWTH_MAX: f64 = 1.5;
 /// Below this, what the process itself needs hides what a payment costs.
 const WEIGHED_FROM: u64 = 10_000;
+/// What an idle switch has served before.
+const IDLE: u64 = 1_000;
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -38,9 +41,11 @@ fn main() {
     );
     eprintln!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let (mut rows, mut missed) = (Vec::new(), Vec::new());
+    let idle = alone(IDLE, "switch").resident.saturating_sub(alone(IDLE, "wallet").resident);
     for count in counts {
         let (wallet, cost) = (alone(*count, "wallet"), alone(*count, "switch"));
-        let bytes = cost.resident.saturating_sub(wallet.resident) / count;
+        let beyond = cost.resident.saturating_sub(wallet.resident).saturating_sub(idle);
+        let bytes = beyond / count.saturating_sub(IDLE).max(1);
         let each = |ns: u64| ns as f64 / 1_000.0 / *count as f64;
         let all = each(cost.shard_ns + cost.store_ns);
         let Cost { pending, queries, records, paid, failed, reversed, .. } = cost;

@@ -104,7 +104,7 @@ impl Default for Options {
         Self {
             page_size: 4_096,
             checkpoint_pages: 16_384,
-            cache_kib: 16_384,
+            cache_kib: 4_096,
             busy_timeout: Duration::from_millis(250),
             settle_max: Duration::from_secs(10),
             pages_max: None,

@@ -110,6 +110,7 @@ impl Shared {
                 let old = {
                     let mut hot = locked(&self.hot);
                     if hot.records == 0 {
+                        drop(self.recent.release());
                         return Ok(());
                     }
                     folder.sealed = Some(hot.journal.switch());

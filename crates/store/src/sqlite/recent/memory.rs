@@ -113,6 +113,17 @@ impl Recent {
         std::mem::replace(&mut state.sealed, Arc::new(sealed))
     }
 
+    /// Nothing was committed for a while, and all is in the database: what was kept so that it need not be read from
+    /// there is given back. Returns it, since it takes a while to drop.
+    pub(in super::super) fn release(&self) -> Arc<Generation> {
+        let mut state = self.write();
+        if !state.current.entries.is_empty() {
+            return Arc::default();
+        }
+        state.current = Generation::default();
+        std::mem::take(&mut state.sealed)
+    }
+
     /// Everything up to `commit` is in the database.
     pub(in super::super) fn set_folded(&self, commit: u64) {
         self.write().folded = commit;
@@ -173,5 +184,39 @@ impl Recent {
             }
         }
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use state_machine::{BootId, Now, ProviderId, Tick, UnixMs};
+
+    use super::*;
+
+    fn entry(commit: u64, number: &str) -> Entry {
+        let key = OrderKey { merchant: MerchantId(1), number: number.parse().expect("a number") };
+        let now = Now { tick: Tick::from_ms(0), wall: UnixMs(0) };
+        let record = Arc::new(Record::begun(key, ProviderId(1), now, BootId(1)));
+        Entry { commit, record, is_event: true }
+    }
+
+    #[test]
+    fn what_was_folded_is_kept_until_nothing_comes_any_more() {
+        let recent = Recent::new(0);
+        let (first, second) = (entry(1, "FIRST1"), entry(2, "SECOND"));
+        let (first_key, second_key) = (first.record.key, second.record.key);
+        recent.publish([first].into_iter());
+        drop(recent.seal());
+        recent.set_folded(1);
+        recent.publish([second].into_iter());
+        drop(recent.release());
+        assert!(recent.latest(&first_key).is_some(), "as long as payments come it need not be read");
+        assert!(recent.latest(&second_key).is_some(), "never what the database has not");
+        drop(recent.seal());
+        recent.set_folded(2);
+        drop(recent.release());
+        let state = recent.read();
+        assert!(state.latest(&first_key).or(state.latest(&second_key)).is_none());
+        assert_eq!(state.current.entries.capacity() + state.current.by_key.capacity(), 0, "no room is kept");
     }
 }
