@@ -18,7 +18,7 @@ use state_machine::till::JsonState;
 use super::archive::{self, Shelf};
 use super::error::commit_error;
 use super::events;
-use super::recent::frame::{Commit, Row};
+use super::recent::frame::{Commit, Row, Sound};
 use super::recent::stamp::{End, Stamp};
 use super::row::{self, CHECKSUM, COLUMNS, LEN};
 use super::tally::{self, Share, Tally};
@@ -144,7 +144,7 @@ fn write(
     let mut tally = tally.map_err(|unsound| Stop::Contradicts(unsound.to_string()))?;
     let damaged = || Stop::Contradicts("what the store says of its recent records is damaged".to_owned());
     let mut last = folded(conn, sealer)?.ok_or_else(damaged)?;
-    let mut rows: Vec<&Row<'_>> = Vec::new();
+    let mut rows: Vec<Sound<'_>> = Vec::new();
     for commit in commits {
         if commit.stamp.commit <= last.commit {
             continue;
@@ -154,19 +154,22 @@ fn write(
             return Err(Stop::Contradicts(what));
         }
         last = commit.stamp;
-        rows.extend(&commit.rows);
+        rows.extend_from_slice(&commit.rows);
     }
     // By key, and the records of a payment as they were committed.
     let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by_cached_key(|at| rows.get(*at).map(|row| (key(row), *at)));
+    order.sort_by_cached_key(|at| rows.get(*at).map(|row| (row.key(), *at)));
     let mut told: BTreeMap<(i64, usize), Event<'_>> = BTreeMap::new();
     let mut writer = Writer::new(conn, sealer, shelf)?;
-    let same_key = |one: &usize, other: &usize| {
-        rows.get(*one).map(|row| key(row)) == rows.get(*other).map(|row| key(row))
-    };
+    let same_key =
+        |one: &usize, other: &usize| rows.get(*one).map(Sound::key) == rows.get(*other).map(Sound::key);
+    let mut versions = Vec::new();
     for payment in order.chunk_by(same_key) {
-        let versions = payment.iter().filter_map(|at| rows.get(*at).map(|row| (*at, *row)));
-        writer.payment(versions, &mut tally, &mut told)?;
+        versions.clear();
+        for at in payment {
+            versions.push((*at, rows.get(*at).and_then(Sound::row).ok_or_else(damaged)?));
+        }
+        writer.payment(&versions, &mut tally, &mut told)?;
     }
     let mut events = events::Writer::new(conn, sealer)?;
     for ((merchant, _), event) in told {
@@ -264,14 +267,11 @@ impl<'a> Writer<'a> {
     /// Writes a payment as the last of its new versions has it, and adds what is to be told of all of them.
     fn payment<'r>(
         &mut self,
-        versions: impl DoubleEndedIterator<Item = (usize, &'r Row<'r>)> + Clone,
+        versions: &[(usize, Row<'r>)],
         tally: &mut Tally,
         told: &mut BTreeMap<(i64, usize), Event<'r>>,
     ) -> Result<(), Stop> {
-        let (Some((_, first)), Some((_, last))) = (versions.clone().next(), versions.clone().next_back())
-        else {
-            return Ok(());
-        };
+        let ([(_, first), ..], [.., (_, last)]) = (versions, versions) else { return Ok(()) };
         let contradicts =
             || Stop::Contradicts("recent records do not follow the payment in the database".to_owned());
         let begins = step(&first.values).ok_or_else(contradicts)?.version;
@@ -315,7 +315,7 @@ impl<'a> Writer<'a> {
             let step = step(&row.values).ok_or_else(contradicts)?;
             if shows.replace(step.shows()) != Some(step.shows()) {
                 let (merchant, number) = key(row);
-                told.insert((merchant, at), Event { number, payment: seq, step });
+                told.insert((merchant, *at), Event { number, payment: seq, step });
             }
         }
         Ok(())

@@ -328,8 +328,13 @@ pub(super) fn canonical_form(values: &[ValueRef<'_>], out: &mut Vec<u8>) {
 }
 
 /// The values that [`canonical_form`] laid out; `None` unless `bytes` are exactly a row of them.
-pub(super) fn values_of(mut bytes: &[u8]) -> Option<[ValueRef<'_>; LEN]> {
-    let mut values = [ValueRef::Null; LEN];
+pub(super) fn values_of(bytes: &[u8]) -> Option<[ValueRef<'_>; LEN]> {
+    first_values(bytes).and_then(|(values, rest)| rest.is_empty().then_some(values))
+}
+
+/// The first values of a canonical form, and what is behind them.
+pub(super) fn first_values<const N: usize>(mut bytes: &[u8]) -> Option<([ValueRef<'_>; N], &[u8])> {
+    let mut values = [ValueRef::Null; N];
     for value in &mut values {
         let (kind, rest) = bytes.split_first()?;
         bytes = rest;
@@ -352,7 +357,7 @@ pub(super) fn values_of(mut bytes: &[u8]) -> Option<[ValueRef<'_>; LEN]> {
             _ => return None,
         };
     }
-    bytes.is_empty().then_some(values)
+    Some((values, bytes))
 }
 
 fn put_bytes(kind: u8, bytes: &[u8], out: &mut Vec<u8>) {

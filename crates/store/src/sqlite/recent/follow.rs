@@ -93,6 +93,7 @@ fn load(
     let reads = Reads { conn, sealer };
     for commit in found.commits.iter().take_while(|commit| commit.stamp.commit <= last) {
         for row in &commit.rows {
+            let row = row.row().ok_or_else(|| contradicts("a recent record cannot be read"))?;
             let record = row::decode(&row.values, ValueRef::Blob(&row.checksum), sealer)
                 .map_err(|why| contradicts(&format!("a recent record cannot be read: {why}")))?;
             let before = match recent.latest(&record.key) {

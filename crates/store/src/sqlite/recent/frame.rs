@@ -58,10 +58,31 @@ impl Frame {
 /// A commit that was read.
 pub(in super::super) struct Commit<'a> {
     pub(in super::super) stamp: Stamp,
-    pub(in super::super) rows: Vec<Row<'a>>,
+    pub(in super::super) rows: Vec<Sound<'a>>,
 }
 
-/// A row that was read, its checksum found right.
+/// A row as it lies in the file, its checksum found right: there may be hundreds of thousands, so its values are read when
+/// they are wanted.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Sound<'a> {
+    canonical: &'a [u8],
+    checksum: &'a [u8; CHECKSUM_LEN],
+}
+
+impl<'a> Sound<'a> {
+    /// Whose payment it is: the merchant, and the number.
+    pub(in super::super) fn key(&self) -> (i64, &'a [u8]) {
+        let Some(([merchant, number], _)) = row::first_values(self.canonical) else { return (0, &[]) };
+        (merchant.as_i64().unwrap_or_default(), number.as_bytes().unwrap_or_default())
+    }
+
+    /// Its values; never `None` for what was read from a file, which was looked at before.
+    pub(in super::super) fn row(&self) -> Option<Row<'a>> {
+        Some(Row { values: row::values_of(self.canonical)?, checksum: *self.checksum })
+    }
+}
+
+/// The values of a row.
 pub(in super::super) struct Row<'a> {
     pub(in super::super) values: [ValueRef<'a>; LEN],
     pub(in super::super) checksum: [u8; CHECKSUM_LEN],
@@ -110,7 +131,9 @@ fn take<'a>(bytes: &'a [u8], last: Option<u64>, sealer: &Sealer) -> Option<(Comm
             return None;
         }
         digested.extend_from_slice(checksum);
-        rows.push(Row { values: row::values_of(canonical)?, checksum: *checksum });
+        let row = Sound { canonical, checksum };
+        row.row()?;
+        rows.push(row);
         payload = behind;
     }
     if !payload.is_empty() || !sealer.checks(&digested, digest) {
