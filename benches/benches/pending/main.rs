@@ -23,7 +23,7 @@ use run::{Cost, Part};
 const BYTES_MAX: u64 = 1_024;
 const GROWTH_MAX: f64 = 1.5;
 /// Below this, what the process itself needs hides what a payment costs.
-const WEIGHED_FROM: u64 = 10_000;
+const WEIGHED_FROM: u64 = 50_000;
 /// What an idle switch has served before.
 const IDLE: u64 = 1_000;
 
