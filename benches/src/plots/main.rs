@@ -93,10 +93,14 @@ fn delay_against_load(rows: &[Value]) -> Figure {
 
 /// Bytes and processor time of a payment that waits for its password, against how many do.
 fn cost_against_pending(rows: &[Value]) -> Figure {
-    // The newest commit that measured a size counts.
+    // What the newest commit has measured.
+    let commit = rows.last().map(|row| &row["commit"]);
     let newest = |name: &str| {
-        let points: BTreeMap<u32, f64> =
-            rows.iter().map(|row| (count(row, "pending"), number(row, name))).collect();
+        let points: BTreeMap<u32, f64> = rows
+            .iter()
+            .filter(|row| Some(&row["commit"]) == commit)
+            .map(|row| (count(row, "pending"), number(row, name)))
+            .collect();
         points.into_iter().map(|(pending, cost)| (f64::from(pending), cost)).collect()
     };
     let line = |name: &str, column: &str| Line { name: name.to_owned(), points: newest(column) };
