@@ -110,7 +110,10 @@ impl Shared {
                 let old = {
                     let mut hot = locked(&self.hot);
                     if hot.records == 0 {
-                        drop(self.recent.release());
+                        let old = self.recent.release();
+                        // Commits do not wait until it is dropped.
+                        drop(hot);
+                        drop(old);
                         return Ok(());
                     }
                     folder.sealed = Some(hot.journal.switch());
